@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# The only way to configure and build:  scripts/build.sh [release|debug|asan|cpu] [target ...]
+#   release  build/        optimised, CUDA where nvcc is found     (default)
+#   cpu      build-cpu/    the same without CUDA
+#   debug    build-debug/  -O0 -g1
+#   asan     build-asan/   address and undefined-behaviour sanitizers
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+preset=${1:-release}
+[ $# -gt 0 ] && shift
+deps=${FINETUNE_DEPS:-$root/.deps}
+options=(-DFT_DEPS="$deps" -DCMAKE_BUILD_TYPE=Release)
+dir=$root/build-$preset
+case "$preset" in
+  release) dir=$root/build ;;
+  cpu) options+=(-DFT_CUDA=OFF) ;;
+  debug) options+=(-DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS=-g1) ;;
+  asan) options+=(-DFT_CUDA=OFF -DFT_SANITIZE=address,undefined -DCMAKE_CXX_FLAGS=-O1) ;;
+  *) echo "build.sh: unknown preset $preset (release, debug, asan, cpu)" >&2; exit 2 ;;
+esac
+[ -e "$deps/libtorch_path" ] || "$root/scripts/setup.sh"
+cmake -G Ninja -S "$root" -B "$dir" "${options[@]}" >"$dir.configure.log" 2>&1 || { cat "$dir.configure.log" >&2; exit 1; }
+cmake --build "$dir" ${1:+--target "$@"}

@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# Installs everything finetune is built from. Safe to run again: what is there already is left alone.
+#
+#   scripts/setup.sh              Debian packages, LibTorch and Arrow (from their wheels) into .deps/
+#   LIBTORCH=DIR scripts/setup.sh use an existing LibTorch (the folder with include/ and lib/)
+#   FINETUNE_DEPS=DIR             another place than .deps/
+#   FINETUNE_CUDA=0               do not fetch the CUDA parts although nvcc is present
+#
+# Versions are pinned in third_party/versions.txt.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+deps=${FINETUNE_DEPS:-$root/.deps}
+mkdir -p "$deps"
+
+packages=(g++ cmake ninja-build ccache libgtest-dev libcli11-dev libspdlog-dev nlohmann-json3-dev libyaml-cpp-dev
+          libpcre2-dev)
+missing=()
+for p in "${packages[@]}"; do
+  dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q "install ok installed" || missing+=("$p")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+  echo "setup: installing ${missing[*]}"
+  as_root=()
+  [ "$(id -u)" -eq 0 ] || as_root=(sudo)
+  "${as_root[@]}" apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+sets=base
+if [ "${FINETUNE_CUDA:-1}" != 0 ] && { command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ]; }; then
+  sets="base cuda"
+fi
+
+# One wheel: download, unpack the wanted members, leave a stamp so that the next run skips it.
+fetch() {  # set requirement patterns
+  local stamp="$deps/.have-$1-${2//==/-}"
+  [ -e "$stamp" ] && return
+  echo "setup: $2"
+  local tmp
+  tmp=$(mktemp -d "$deps/.fetch.XXXXXX")
+  # The libraries inside do not depend on the Python version: the wheel is asked for by platform, not by this machine's Python.
+  local platforms=() minor
+  for minor in $(seq 28 -1 17); do platforms+=(--platform "manylinux_2_${minor}_$(uname -m)"); done
+  platforms+=(--platform "manylinux2014_$(uname -m)")
+  python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --python-version 3.11 \
+    --implementation cp --abi cp311 --abi abi3 --abi none "${platforms[@]}" --dest "$tmp" "$2"
+  python3 - "$tmp" "$deps" "$3" <<'PY'
+import fnmatch, glob, os, sys, zipfile
+tmp, deps, patterns = sys.argv[1:]
+for wheel in glob.glob(tmp + "/*.whl"):
+    with zipfile.ZipFile(wheel) as z:
+        names = [n for n in z.namelist() if any(fnmatch.fnmatch(n, p) for p in patterns.split(","))]
+        if not names:
+            sys.exit(f"setup: {wheel} holds nothing that matches {patterns}")
+        for n in names:
+            path = z.extract(n, deps)
+            if ".so" in os.path.basename(n):
+                os.chmod(path, 0o755)
+PY
+  rm -rf "$tmp"
+  touch "$stamp"
+}
+
+rm -rf "$deps"/.fetch.*
+while read -r set requirement patterns; do
+  case "$set" in ''|'#'*) continue ;; esac
+  [[ " $sets " == *" $set "* ]] || continue
+  if [ -n "${LIBTORCH:-}" ] && [[ "$requirement" != pyarrow* ]]; then continue; fi
+  fetch "$set" "$requirement" "$patterns"
+done < "$root/third_party/versions.txt"
+
+if [ -n "${LIBTORCH:-}" ]; then
+  [ -e "$LIBTORCH/lib/libtorch_cpu.so" ] || { echo "setup: LIBTORCH=$LIBTORCH has no lib/libtorch_cpu.so" >&2; exit 2; }
+  LIBTORCH=$(cd "$LIBTORCH" && pwd)
+fi
+echo "${LIBTORCH:-$deps/torch}" > "$deps/libtorch_path"
+echo "setup: done ($sets; LibTorch at $(cat "$deps/libtorch_path"))"

@@ -1,0 +1,51 @@
+# Every dependency as one imported target. Debian packages are found by their own means; LibTorch and Arrow come from wheels
+# unpacked by scripts/setup.sh. find_package(Torch) is not used: it needs the CUDA toolkit and forces flags on us.
+
+add_library(ft_spdlog INTERFACE)
+find_package(spdlog REQUIRED)
+target_link_libraries(ft_spdlog INTERFACE spdlog::spdlog)
+
+add_library(ft_json INTERFACE)
+find_package(nlohmann_json REQUIRED)
+target_link_libraries(ft_json INTERFACE nlohmann_json::nlohmann_json)
+
+add_library(ft_yaml INTERFACE)
+find_package(yaml-cpp REQUIRED)
+target_link_libraries(ft_yaml INTERFACE yaml-cpp)
+
+add_library(ft_cli11 INTERFACE)
+find_package(CLI11 REQUIRED)
+target_link_libraries(ft_cli11 INTERFACE CLI11::CLI11)
+
+add_library(ft_pcre2 INTERFACE)
+find_path(FT_PCRE2_INCLUDE pcre2.h REQUIRED)
+find_library(FT_PCRE2_LIB pcre2-8 REQUIRED)
+target_include_directories(ft_pcre2 SYSTEM INTERFACE ${FT_PCRE2_INCLUDE})
+target_link_libraries(ft_pcre2 INTERFACE ${FT_PCRE2_LIB})
+
+# Arrow: shared libraries with their version in the file name (libarrow.so.2600).
+file(GLOB FT_ARROW_LIB ${FT_DEPS}/pyarrow/libarrow.so*)
+file(GLOB FT_PARQUET_LIB ${FT_DEPS}/pyarrow/libparquet.so*)
+if(NOT FT_ARROW_LIB OR NOT FT_PARQUET_LIB)
+  message(FATAL_ERROR "Arrow is not in ${FT_DEPS}/pyarrow: run scripts/setup.sh")
+endif()
+add_library(ft_arrow INTERFACE)
+target_include_directories(ft_arrow SYSTEM INTERFACE ${FT_DEPS}/pyarrow/include)
+target_link_libraries(ft_arrow INTERFACE ${FT_PARQUET_LIB} ${FT_ARROW_LIB})
+
+# LibTorch: headers and libtorch_cpu. CUDA is loaded at run time where a driver is present (src/kernels/device.cpp), so that
+# the program starts fast and small without one.
+if(NOT FT_LIBTORCH AND EXISTS ${FT_DEPS}/libtorch_path)
+  file(STRINGS ${FT_DEPS}/libtorch_path FT_LIBTORCH LIMIT_COUNT 1)
+endif()
+foreach(needed include/ATen/core/Tensor.h lib/libtorch_cpu.so lib/libc10.so)
+  if(NOT EXISTS ${FT_LIBTORCH}/${needed})
+    message(FATAL_ERROR "LibTorch not found (${FT_LIBTORCH}/${needed}): run scripts/setup.sh")
+  endif()
+endforeach()
+add_library(ft_torch INTERFACE)
+target_include_directories(ft_torch SYSTEM INTERFACE ${FT_LIBTORCH}/include ${FT_LIBTORCH}/include/torch/csrc/api/include)
+target_compile_definitions(ft_torch INTERFACE AT_PER_OPERATOR_HEADERS)
+target_link_libraries(ft_torch INTERFACE ${FT_LIBTORCH}/lib/libtorch_cpu.so ${FT_LIBTORCH}/lib/libc10.so ${CMAKE_DL_LIBS})
+# The libraries behind libtorch_cpu are found by its own run path; the linker need not look for them.
+target_link_options(ft_torch INTERFACE -Wl,--allow-shlib-undefined)
