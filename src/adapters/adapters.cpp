@@ -1,0 +1,205 @@
+// Matching follows PEFT: a list entry matches a module whose path is it or ends with "." + it; a
+// string is a regular expression over the whole path; patterns match `(.*\.)?(key)`;
+// modules_to_save matches by plain suffix.
+#include "adapters/adapters.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "base/error.h"
+#include "base/names.h"
+#include "base/regex.h"
+#include "base/seed.h"
+
+namespace ft {
+namespace {
+
+const std::string kPrefix = "base_model.model.";
+
+bool ends_with_path(const std::string& path, const std::string& entry) {
+  return path == entry || path.ends_with("." + entry);
+}
+
+std::vector<Linear*> target_linears(Model& model, const LoraConfig& config) {
+  std::vector<Linear*> all = model.decoder.linears(), chosen;
+  const auto& targets = config.target_modules;
+  std::set<std::string> kinds, unmatched(targets.begin(), targets.end());
+  std::optional<Regex> regex;
+  const bool everything =
+      !config.target_is_list && targets.size() == 1 && targets[0] == "all-linear";
+  if (!config.target_is_list && !everything) regex.emplace(targets.at(0), "lora.target_modules");
+  for (Linear* linear : all) {
+    kinds.insert(linear->name.substr(linear->name.rfind('.') + 1));
+    bool matches = everything || (regex && regex->matches_whole(linear->name));
+    if (config.target_is_list)
+      for (const auto& entry : targets)
+        if (ends_with_path(linear->name, entry)) matches = true, unmatched.erase(entry);
+    if (matches) chosen.push_back(linear);
+  }
+  const std::vector<std::string_view> names(kinds.begin(), kinds.end());
+  if (config.target_is_list && !unmatched.empty())
+    fail_usage("lora.target_modules: ", printable(*unmatched.begin()),
+               ": no such linear layer in the decoder", did_you_mean(*unmatched.begin(), names),
+               "; there are ", join(names),
+               " (lm_head and embed_tokens are trained through lora.modules_to_save)");
+  if (chosen.empty())
+    fail_usage("lora.target_modules: ", printable(targets.at(0)),
+               ": matches no layer; layers are named like ", all[0]->name);
+  return chosen;
+}
+
+template <typename Value>
+Value pattern_value(const std::map<std::string, Value>& patterns, const std::string& module,
+                    Value otherwise, const char* key) {
+  for (const auto& [pattern, value] : patterns)
+    if (Regex("(.*\\.)?(" + pattern + ")", key).matches_whole(module)) return value;
+  return otherwise;
+}
+
+Param& add_trained(Model& model, AdapterSet& set, const std::string& name, Tensor value) {
+  Param& param = model.params.add(name, value.to(model.device));
+  param.train();
+  set.params.push_back(&param);
+  return param;
+}
+
+void attach_lora(Model& model, AdapterSet& set, uint64_t seed_value) {
+  const LoraConfig& config = set.config;
+  std::set<std::string> kinds;
+  uint64_t layer = 0;
+  for (Linear* linear : target_linears(model, config)) {
+    const int64_t out = linear->weight->value.size(0), in = linear->weight->value.size(1);
+    const int64_t rank =
+        pattern_value<int64_t>(config.rank_pattern, linear->name, config.r, "lora.rank_pattern");
+    const double alpha = pattern_value<double>(config.alpha_pattern, linear->name, config.alpha,
+                                               "lora.alpha_pattern");
+    const auto divisor = static_cast<double>(rank);
+    const double scale = alpha / (config.use_rslora ? std::sqrt(divisor) : divisor);
+    const std::string base = kPrefix + linear->name;
+    Param& a =
+        add_trained(model, set, base + ".lora_A.weight",
+                    init_lora_a(config.init, rank, in, seed(seed_value, layer, Stream::kInit)));
+    Param& b =
+        add_trained(model, set, base + ".lora_B.weight", ops::zeros({out, rank}, at::kFloat));
+    linear->adapter = std::make_shared<LoraAdapter>(a, b, scale, set.dropout, ++layer);
+    kinds.insert(linear->name.substr(linear->name.rfind('.') + 1));
+  }
+  if (!config.target_is_list) {
+    // Written to adapter_config.json as PEFT writes all-linear: the kinds of layers. A regular
+    // expression stays one.
+    if (config.target_modules[0] == "all-linear") {
+      set.config.target_modules.assign(kinds.begin(), kinds.end());
+      set.config.target_is_list = true;
+    }
+  }
+}
+
+/// bias: lora_only trains the biases of adapted layers, all those of every layer.
+void train_biases(Model& model, AdapterSet& set) {
+  if (set.config.bias == "none") return;
+  for (Linear* linear : model.decoder.linears()) {
+    if (!linear->bias || (set.config.bias == "lora_only" && !linear->adapter)) continue;
+    const std::string name =
+        kPrefix + linear->name + (linear->adapter ? ".base_layer.bias" : ".bias");
+    linear->bias =
+        &add_trained(model, set, name, linear->bias->value.detach().to(at::kFloat).clone());
+  }
+}
+
+struct SavedModule {
+  std::string path;
+  Param** slot;
+};
+
+std::vector<SavedModule> saveable_modules(Model& model) {
+  Decoder& d = model.decoder;
+  std::vector<SavedModule> all = {{"model.embed_tokens", &d.embed}};
+  for (size_t i = 0; i < d.blocks.size(); ++i) {
+    const std::string layer = "model.layers." + std::to_string(i) + ".";
+    all.push_back({layer + "input_layernorm", &d.blocks[i].input_norm});
+    all.push_back({layer + "post_attention_layernorm", &d.blocks[i].post_attention_norm});
+  }
+  for (Linear* linear : d.linears()) all.push_back({linear->name, &linear->weight});
+  all.push_back({"model.norm", &d.norm});
+  all.push_back({"lm_head", &d.head});
+  return all;
+}
+
+void train_saved_modules(Model& model, AdapterSet& set) {
+  for (const std::string& entry : set.config.modules_to_save) {
+    bool found = false;
+    for (const SavedModule& module : saveable_modules(model)) {
+      if (!module.path.ends_with(entry)) continue;
+      found = true;
+      if (model.params.find(kPrefix + module.path + ".weight")) continue;
+      for (Linear* linear : model.decoder.linears()) {
+        if (linear->name != module.path) continue;
+        if (linear->adapter)
+          fail_usage("lora.modules_to_save: ", module.path,
+                     ": already carries an adapter; leave it out of one of the two");
+        if (linear->bias)
+          linear->bias = &add_trained(model, set, kPrefix + module.path + ".bias",
+                                      linear->bias->value.detach().to(at::kFloat).clone());
+      }
+      // On a tied model embedding and head become two tensors that are trained apart, as in PEFT.
+      *module.slot = &add_trained(model, set, kPrefix + module.path + ".weight",
+                                  (*module.slot)->value.detach().to(at::kFloat).clone());
+      set.saved_modules.push_back(module.path);
+    }
+    if (!found)
+      fail_usage("lora.modules_to_save: ", printable(entry),
+                 ": no such module; try lm_head, embed_tokens or norm");
+  }
+}
+
+AdapterSet attach(Model& model, const LoraConfig& config, uint64_t seed_value) {
+  AdapterSet set;
+  set.config = config;
+  set.dropout = std::make_shared<DropoutState>();
+  set.dropout->probability = config.dropout;
+  attach_lora(model, set, seed_value);
+  train_biases(model, set);
+  train_saved_modules(model, set);
+  return set;
+}
+
+}  // namespace
+
+AdapterSet attach_adapter(Model& model, const LoraConfig& config, uint64_t seed_value) {
+  return attach(model, config, seed_value);
+}
+
+NamedTensors merged_tensors(Model& model, bool& is_tied) {
+  at::NoGradGuard guard;
+  Decoder& d = model.decoder;
+  std::map<const Param*, Tensor> merged;  // by the base parameter it replaces
+  std::map<std::string, const Param*> replaced;
+  for (const SavedModule& module : saveable_modules(model))
+    replaced[module.path + ".weight"] = *module.slot;
+  std::map<std::string, Linear*> linears;
+  for (Linear* linear : d.linears()) {
+    linears[linear->name + ".weight"] = linear;
+    if (linear->bias) replaced[linear->name + ".bias"] = linear->bias;
+  }
+  NamedTensors tensors;
+  for (const Param& p : model.params.all()) {
+    if (p.name.starts_with(kPrefix)) continue;
+    Tensor value = p.value;
+    const auto linear = linears.find(p.name);
+    if (linear != linears.end() && linear->second->adapter) {
+      value = linear->second->adapter->merged_weight(*linear->second);
+    } else if (const auto found = replaced.find(p.name); found != replaced.end()) {
+      value = found->second->value;
+    }
+    tensors.emplace_back(p.name, value.to(p.value.scalar_type()));
+  }
+  is_tied = d.head == d.embed;
+  if (!is_tied && d.spec.is_tied)
+    tensors.emplace_back(
+        "lm_head.weight",
+        d.head->value.to(model.params.at("model.embed_tokens.weight").value.scalar_type()));
+  return tensors;
+}
+
+}  // namespace ft

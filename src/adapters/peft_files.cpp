@@ -1,0 +1,210 @@
+// The PEFT adapter folder: adapter_config.json and adapter_model.safetensors, as peft 0.21 writes
+// and reads them.
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "adapters/adapters.h"
+#include "base/error.h"
+#include "base/files.h"
+#include "base/safetensors.h"
+
+namespace ft {
+namespace {
+
+/// Fields that change the result and are not built: only these neutral values are accepted.
+bool is_neutral(const Json& value) {
+  return value.is_null() || (value.is_bool() && !value.boolean()) ||
+         (value.is_object() && value.object().empty()) ||
+         (value.is_array() && value.array().empty());
+}
+
+void refuse_unsupported(const Json& json, const std::string& where) {
+  for (const char* key : {"alora_invocation_tokens",
+                          "arrow_config",
+                          "corda_config",
+                          "eva_config",
+                          "exclude_modules",
+                          "fan_in_fan_out",
+                          "kasa_config",
+                          "layer_replication",
+                          "layers_pattern",
+                          "layers_to_transform",
+                          "lora_bias",
+                          "lora_ga_config",
+                          "megatron_config",
+                          "monteclora_config",
+                          "target_parameters",
+                          "trainable_token_indices",
+                          "use_bdlora",
+                          "use_dora",
+                          "use_qalora",
+                          "velora_config",
+                          "ensure_weight_tying"}) {
+    const Json* value = json.get(key);
+    if (value && !is_neutral(*value))
+      fail_input(where, ": ", key, ": ", printable(value->dump()), " is not supported");
+  }
+}
+
+template <typename Value>
+std::map<std::string, Value> read_pattern(const Json& json, const char* key,
+                                          const std::string& where) {
+  std::map<std::string, Value> result;
+  const Json* pattern = json.get_set(key);
+  if (!pattern) return result;
+  if (!pattern->is_object()) fail_input(where, ": ", key, ": an object is wanted");
+  for (const auto& [name, value] : pattern->object()) {
+    if (!value.is_number() || !(value.number() > 0))
+      fail_input(where, ": ", key, ": ", printable(name), ": a positive number is wanted");
+    result[name] = static_cast<Value>(value.number());
+  }
+  return result;
+}
+
+std::vector<std::string> read_names(const Json& json, const char* key, const std::string& where) {
+  std::vector<std::string> names;
+  const Json* list = json.get_set(key);
+  if (!list) return names;
+  if (!list->is_array()) fail_input(where, ": ", key, ": a list of names is wanted");
+  for (const Json& name : list->array()) {
+    if (!name.is_string()) fail_input(where, ": ", key, ": a list of names is wanted");
+    names.push_back(name.string());
+  }
+  return names;
+}
+
+Json names_json(std::vector<std::string> names) {
+  std::sort(names.begin(), names.end());
+  Json::Array list;
+  for (auto& name : names) list.emplace_back(std::move(name));
+  return list;
+}
+
+Json init_json(const std::string& init) {
+  return init == "default" ? Json(true) : Json(init);
+}
+
+template <typename Value>
+Json pattern_json(const std::map<std::string, Value>& pattern) {
+  Json object = Json::Object{};
+  for (const auto& [name, value] : pattern) object.set(name, Json(value));
+  return object;
+}
+
+}  // namespace
+
+LoraConfig read_adapter_config(const fs::path& folder) {
+  const fs::path file = folder / "adapter_config.json";
+  if (!fs::exists(file))
+    fail_input(folder.string(),
+               ": adapter_config.json is missing; a PEFT adapter folder is wanted");
+  const std::string where = file.string();
+  const Json json = read_json(file);
+  const auto type = get_string(json, "peft_type", where);
+  if (!type || *type != "LORA")
+    fail_input(where, ": peft_type: ", type ? printable(*type) : "missing",
+               "; only LORA is supported");
+  refuse_unsupported(json, where);
+  LoraConfig c;
+  c.r = get_int(json, "r", where).value_or(8);
+  c.alpha = get_double(json, "lora_alpha", where).value_or(8);
+  c.dropout = get_double(json, "lora_dropout", where).value_or(0);
+  c.use_rslora = get_bool(json, "use_rslora", where).value_or(false);
+  c.bias = get_string(json, "bias", where).value_or("none");
+  if (c.r < 1 || !(c.alpha > 0) || !(c.dropout >= 0 && c.dropout < 1))
+    fail_input(where,
+               ": r, lora_alpha and lora_dropout must be positive, positive and within [0, 1)");
+  if (c.bias != "none" && c.bias != "all" && c.bias != "lora_only")
+    fail_input(where, ": bias: ", printable(c.bias), "; none, all or lora_only is wanted");
+  const Json* targets = json.get_set("target_modules");
+  if (targets && targets->is_string()) {
+    c.target_modules = {targets->string()};
+  } else {
+    c.target_is_list = true;
+    c.target_modules = targets ? read_names(json, "target_modules", where)
+                               : std::vector<std::string>{"q_proj", "v_proj"};
+  }
+  if (c.target_modules.empty()) fail_input(where, ": target_modules: empty");
+  c.rank_pattern = read_pattern<int64_t>(json, "rank_pattern", where);
+  c.alpha_pattern = read_pattern<double>(json, "alpha_pattern", where);
+  c.modules_to_save = read_names(json, "modules_to_save", where);
+  return c;
+}
+
+AdapterSet load_adapter(Model& model, const fs::path& folder) {
+  const LoraConfig config = read_adapter_config(folder);
+  const fs::path file = folder / "adapter_model.safetensors";
+  if (!fs::exists(file)) {
+    if (fs::exists(folder / "adapter_model.bin"))
+      fail_input((folder / "adapter_model.bin").string(),
+                 ": pickled adapters are not read; save it as safetensors");
+    fail_input(folder.string(), ": adapter_model.safetensors is missing");
+  }
+  std::map<std::string, StoredTensor> stored;
+  for (auto& t : read_safetensors(file)) stored.emplace(t.name, t);
+  AdapterSet set;
+  try {
+    set = attach_adapter(model, config, 0);
+  } catch (const Error& e) {  // what is a wrong setting in a configuration is an adapter that does
+                              // not fit here
+    fail_input((folder / "adapter_config.json").string(), ": does not fit ", model.folder.string(),
+               ": ", e.what());
+  }
+  at::NoGradGuard guard;
+  for (Param* param : set.params) {
+    const auto found = stored.find(param->name);
+    if (found == stored.end())
+      fail_input(file.string(), ": ", param->name, ": missing; the adapter does not fit ",
+                 model.folder.string());
+    if (at::IntArrayRef(found->second.shape) != param->value.sizes())
+      fail_input(file.string(), ": ", param->name, ": shape ", shape_text(found->second.shape),
+                 ", the model wants ", shape_text(param->value.sizes()));
+    param->value.copy_(to_tensor(found->second));
+    stored.erase(found);
+  }
+  if (!stored.empty())
+    fail_input(file.string(), ": ", printable(stored.begin()->first), ": not used by ",
+               model.folder.string(), " (", stored.size(),
+               " such tensors); the adapter was made for another model");
+  return set;
+}
+
+void save_adapter(const Model& model, const AdapterSet& adapters, const fs::path& folder) {
+  const LoraConfig& c = adapters.config;
+  NamedTensors tensors;
+  for (const Param* p : adapters.params)
+    tensors.emplace_back(p->name, p->value.detach().to(at::kFloat));
+  save_tensors(folder / "adapter_model.safetensors", tensors);
+  Json json = Json::Object{
+      {"alpha_pattern", pattern_json(c.alpha_pattern)},
+      {"auto_mapping", nullptr},
+      {"base_model_name_or_path", model.folder.string()},
+      {"bias", c.bias},
+      {"fan_in_fan_out", false},
+      {"inference_mode", true},
+      {"init_lora_weights", init_json(c.init)},
+      {"layer_replication", nullptr},
+      {"layers_pattern", nullptr},
+      {"layers_to_transform", nullptr},
+      {"loftq_config", Json::Object{}},
+      {"lora_alpha",
+       c.alpha == std::floor(c.alpha) ? Json(static_cast<int64_t>(c.alpha)) : Json(c.alpha)},
+      {"lora_dropout", c.dropout},
+      {"megatron_config", nullptr},
+      {"megatron_core", "megatron.core"},
+      {"modules_to_save", c.modules_to_save.empty() ? Json() : names_json(c.modules_to_save)},
+      {"peft_type", "LORA"},
+      {"r", c.r},
+      {"rank_pattern", pattern_json(c.rank_pattern)},
+      {"revision", nullptr},
+      {"target_modules",
+       c.target_is_list ? names_json(c.target_modules) : Json(c.target_modules[0])},
+      {"task_type", "CAUSAL_LM"},
+      {"use_dora", c.use_dora},
+      {"use_rslora", c.use_rslora},
+  };
+  write_file(folder / "adapter_config.json", json.dump_indented() + "\n");
+}
+
+}  // namespace ft

@@ -1,0 +1,98 @@
+#include "kernels/autograd.h"
+
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+namespace ft {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+/// Carries the backward closure through the graph. LibTorch takes no undefined inputs: only those
+/// at `defined` are its own.
+struct Node : torch::CustomClassHolder {
+  Backward backward;
+  std::vector<bool> needs;      ///< per input of apply()
+  std::vector<size_t> defined;  ///< their places among the inputs of apply()
+};
+
+struct Function : torch::autograd::Function<Function> {
+  static Tensor forward(AutogradContext* context, at::TensorList, const Forward& forward_fn,
+                        const c10::intrusive_ptr<Node>& node) {
+    Saved saved{{}, node->needs};
+    Tensor output = forward_fn(saved);
+    context->save_for_backward(std::move(saved.tensors));
+    context->saved_data["node"] = c10::IValue::make_capsule(node);
+    return output;
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list grads) {
+    const auto capsule = context->saved_data["node"].toCapsule();
+    const auto node = c10::static_intrusive_pointer_cast<Node>(capsule);
+    const Saved saved{context->get_saved_variables(), node->needs};
+    const std::vector<Tensor> all = node->backward(grads[0], saved);
+    variable_list result;
+    for (const size_t i : node->defined) result.push_back(all[i]);
+    result.resize(node->defined.size() + 2);  // two more for the closures, which have no gradient
+    return result;
+  }
+};
+
+}  // namespace
+
+Tensor apply(const std::vector<Tensor>& inputs, Forward forward, Backward backward) {
+  auto node = c10::make_intrusive<Node>();
+  std::vector<Tensor> defined;
+  bool recorded = false;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const bool needs =
+        at::GradMode::is_enabled() && inputs[i].defined() && inputs[i].requires_grad();
+    recorded |= needs;
+    node->needs.push_back(needs);
+    if (!inputs[i].defined()) continue;
+    node->defined.push_back(i);
+    defined.push_back(inputs[i]);
+  }
+  if (!recorded) {
+    at::NoGradGuard guard;
+    Saved saved{{}, node->needs};
+    return forward(saved);
+  }
+  node->backward = std::move(backward);
+  return Function::apply(at::TensorList(defined), forward, node);
+}
+
+void run_backward(const Tensor& root, const Tensor& grad) {
+  if (grad.defined()) {
+    torch::autograd::backward({root}, {grad});
+  } else {
+    torch::autograd::backward({root});
+  }
+}
+
+Tensor recompute(const std::function<Tensor(const Tensor&)>& block, const Tensor& x) {
+  // Parameters inside the block are invisible to the graph: a second input that always needs a
+  // gradient makes sure that the backward pass comes here although x itself may need none (frozen
+  // embedding).
+  const Tensor anchor = ops::empty({0}, at::kFloat, x.device()).requires_grad_();
+  return apply(
+      {x, anchor},
+      [&](Saved& saved) {
+        saved.tensors = {x};
+        return block(x);
+      },
+      [block](const Tensor& grad, const Saved& saved) -> std::vector<Tensor> {
+        Tensor again = saved.tensors[0].detach();
+        again.requires_grad_(saved.needs[0]);
+        Tensor y;
+        {
+          at::AutoGradMode on(true);
+          y = block(again);
+        }
+        if (y.requires_grad()) run_backward(y, grad);
+        return {saved.needs[0] ? again.grad() : Tensor(), Tensor()};
+      });
+}
+
+}  // namespace ft

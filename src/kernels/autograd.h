@@ -1,0 +1,35 @@
+// The one entry to autograd for hand-differentiated ops. The heavy header stays inside
+// autograd.cpp.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "kernels/ops.h"
+
+namespace ft {
+
+/// What an op keeps for its backward pass.
+struct Saved {
+  std::vector<Tensor> tensors;  ///< inputs or outputs of the op, or tensors made in it
+  std::vector<bool> needs;      ///< per input: is its gradient wanted
+};
+
+/// Fills saved.tensors and returns the output. Runs without gradient recording. saved.needs is set.
+using Forward = std::function<Tensor(Saved& saved)>;
+/// Returns one gradient per input; an undefined tensor where needs is false.
+using Backward = std::function<std::vector<Tensor>(const Tensor& grad, const Saved& saved)>;
+
+/// Runs forward(); when gradients are recorded and an input needs one, the result carries
+/// backward(). An undefined input is allowed and takes no part.
+Tensor apply(const std::vector<Tensor>& inputs, Forward forward, Backward backward);
+
+/// Runs the backward pass from `root` with gradient `grad` (undefined: 1 for a scalar root).
+void run_backward(const Tensor& root, const Tensor& grad = {});
+
+/// y = block(x), remembering only x: the activations inside are computed again in the backward
+/// pass. Gradients of parameters the block uses are accumulated in their .grad. ("Gradient
+/// checkpointing"; Chen et al. 2016.)
+Tensor recompute(const std::function<Tensor(const Tensor&)>& block, const Tensor& x);
+
+}  // namespace ft

@@ -1,0 +1,361 @@
+// The loops of cpu_loops.h. Arithmetic is float32 whatever the storage. Each loop is a template
+// body, instantiated in plain functions that the compiler builds once per instruction set
+// (templates cannot carry target_clones themselves).
+#include "kernels/cpu_loops.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+#include "base/seed.h"
+#include "kernels/launch.h"
+
+#define FT_INLINE inline __attribute__((always_inline))
+
+namespace ft::cpu {
+namespace {
+
+FT_INLINE float to_float(float v) {
+  return v;
+}
+FT_INLINE float to_float(Bf16 v) {
+  return std::bit_cast<float>(static_cast<uint32_t>(v.bits) << 16);
+}
+
+FT_INLINE void store(float* p, float v) {
+  *p = v;
+}
+FT_INLINE void store(Bf16* p, float v) {  // round to nearest, ties to even; NaN stays NaN
+  const uint32_t u = std::bit_cast<uint32_t>(v);
+  const uint32_t rounded = (u + 0x7fff + ((u >> 16) & 1)) >> 16;
+  p->bits = static_cast<uint16_t>(v != v ? 0x7fc0u : rounded);
+}
+template <typename T>
+FT_INLINE float rounded(float v) {
+  T t;
+  store(&t, v);
+  return to_float(t);
+}
+
+/// exp(x) to about 1 unit in the last place: 2^n * p(r), the polynomial of Cephes' expf. Without
+/// branches or calls, so that loops over it vectorise.
+FT_INLINE float fast_exp(float x) {
+  x = std::min(std::max(x, -87.0f), 88.0f);
+  const float n = (x * 1.44269504088896341f + 12582912.0f) - 12582912.0f;  // rounds to an integer
+  const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  return p * std::bit_cast<float>((static_cast<int32_t>(n) + 127) << 23);
+}
+
+/// act(g) and act'(g).
+struct Act {
+  float value, slope;
+};
+FT_INLINE Act silu(float g) {
+  const float s = 1.0f / (1.0f + fast_exp(-g));
+  return {g * s, s * (1.0f + g * (1.0f - s))};
+}
+FT_INLINE Act gelu_tanh(float g) {
+  constexpr float kRoot = 0.7978845608028654f, kCubic = 0.044715f;  // sqrt(2/pi)
+  const float u = kRoot * (g + kCubic * g * g * g);
+  const float t = 1.0f - 2.0f / (fast_exp(2.0f * u) + 1.0f);
+  return {0.5f * g * (1.0f + t),
+          0.5f * (1.0f + t) + 0.5f * g * (1.0f - t * t) * kRoot * (1.0f + 3.0f * kCubic * g * g)};
+}
+
+template <typename T>
+FT_INLINE float inverse_rms(const T* x, int64_t n, float eps) {
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) sum += to_float(x[i]) * to_float(x[i]);
+  return 1.0f / std::sqrt(sum / static_cast<float>(n) + eps);
+}
+
+template <typename T>
+FT_INLINE void rms_norm_body(RowRange r, const T* x, const T* w, T* y, float eps) {
+  for (int64_t row = r.begin; row < r.end; ++row) {
+    const T* xr = x + row * r.width;
+    T* yr = y + row * r.width;
+    const float scale = inverse_rms(xr, r.width, eps);
+#pragma omp simd
+    for (int64_t i = 0; i < r.width; ++i)
+      store(&yr[i], to_float(w[i]) * rounded<T>(to_float(xr[i]) * scale));
+  }
+}
+
+template <typename T>
+FT_INLINE void rms_norm_backward_body(RowRange r, const T* dy, const T* x, const T* w, T* dx,
+                                      float* dw, float eps) {
+  for (int64_t row = r.begin; row < r.end; ++row) {
+    const T* xr = x + row * r.width;
+    const T* gr = dy + row * r.width;
+    T* out = dx + row * r.width;
+    const float scale = inverse_rms(xr, r.width, eps);
+    float dot = 0;
+#pragma omp simd reduction(+ : dot)
+    for (int64_t i = 0; i < r.width; ++i) dot += to_float(gr[i]) * to_float(w[i]) * to_float(xr[i]);
+    const float mean = dot * scale * scale / static_cast<float>(r.width);
+#pragma omp simd
+    for (int64_t i = 0; i < r.width; ++i)
+      store(&out[i], scale * (to_float(gr[i]) * to_float(w[i]) - to_float(xr[i]) * mean));
+    if (!dw) continue;
+#pragma omp simd
+    for (int64_t i = 0; i < r.width; ++i) dw[i] += to_float(gr[i]) * to_float(xr[i]) * scale;
+  }
+}
+
+template <typename T>
+FT_INLINE void rope_body(RowRange r, int64_t heads, const T* x, const float* cos, const float* sin,
+                         T* y, float sign) {
+  const int64_t half = r.width / 2;
+  for (int64_t row = r.begin; row < r.end; ++row) {
+    const float* c = cos + row / heads * half;
+    const float* s = sin + row / heads * half;
+    const T* a = x + row * r.width;
+    T* out = y + row * r.width;
+#pragma omp simd
+    for (int64_t i = 0; i < half; ++i) {
+      const float x1 = to_float(a[i]), x2 = to_float(a[i + half]);
+      store(&out[i], x1 * c[i] - x2 * sign * s[i]);
+      store(&out[i + half], x2 * c[i] + x1 * sign * s[i]);
+    }
+  }
+}
+
+template <typename T>
+FT_INLINE void gated_act_body(RowRange r, const T* gate, const T* up, T* y, Activation activation) {
+  const int64_t begin = r.begin * r.width, end = r.end * r.width;
+  if (activation == Activation::kSilu) {
+#pragma omp simd
+    for (int64_t i = begin; i < end; ++i)
+      store(&y[i], silu(to_float(gate[i])).value * to_float(up[i]));
+  } else {
+#pragma omp simd
+    for (int64_t i = begin; i < end; ++i)
+      store(&y[i], gelu_tanh(to_float(gate[i])).value * to_float(up[i]));
+  }
+}
+
+template <typename T>
+FT_INLINE void gated_act_backward_body(RowRange r, const T* dy, const T* gate, const T* up,
+                                       T* dgate, T* dup, Activation activation) {
+  const int64_t begin = r.begin * r.width, end = r.end * r.width;
+  if (activation == Activation::kSilu) {
+#pragma omp simd
+    for (int64_t i = begin; i < end; ++i) {
+      const float d = to_float(dy[i]), u = to_float(up[i]);
+      const Act a = silu(to_float(gate[i]));
+      store(&dgate[i], d * u * a.slope);
+      store(&dup[i], d * a.value);
+    }
+  } else {
+#pragma omp simd
+    for (int64_t i = begin; i < end; ++i) {
+      const float d = to_float(dy[i]), u = to_float(up[i]);
+      const Act a = gelu_tanh(to_float(gate[i]));
+      store(&dgate[i], d * u * a.slope);
+      store(&dup[i], d * a.value);
+    }
+  }
+}
+
+template <typename T>
+FT_INLINE void cross_entropy_body(RowRange r, T* logits, const int64_t* targets, float* losses,
+                                  bool overwrite) {
+  for (int64_t row = r.begin; row < r.end; ++row) {
+    T* l = logits + row * r.width;
+    float top = to_float(l[0]);
+#pragma omp simd reduction(max : top)
+    for (int64_t i = 0; i < r.width; ++i) top = std::max(top, to_float(l[i]));
+    double total = 0;
+    for (int64_t block = 0; block < r.width;
+         block += 4096) {  // block sums keep float32 exact enough at any V
+      const int64_t stop = std::min(r.width, block + 4096);
+      float sum = 0;
+#pragma omp simd reduction(+ : sum)
+      for (int64_t i = block; i < stop; ++i) sum += fast_exp(to_float(l[i]) - top);
+      total += static_cast<double>(sum);
+    }
+    const int64_t target = targets[row];
+    // max() drops NaN: a broken row must still give a broken loss.
+    const float poison = (top - top) + to_float(l[target]) * 0.0f;
+    losses[row] = static_cast<float>(std::log(total)) + (top - to_float(l[target])) + poison;
+    if (!overwrite) continue;
+    const float target_p = fast_exp(to_float(l[target]) - top) / static_cast<float>(total);
+    const float scale = static_cast<float>(1.0 / total);
+#pragma omp simd
+    for (int64_t i = 0; i < r.width; ++i) store(&l[i], fast_exp(to_float(l[i]) - top) * scale);
+    store(&l[target], target_p - 1.0f);
+  }
+}
+
+template <typename T>
+FT_INLINE void add_body(RowRange r, const T* x, T* y) {
+#pragma omp simd
+  for (int64_t i = r.begin * r.width; i < r.end * r.width; ++i)
+    store(&y[i], to_float(x[i]) + to_float(y[i]));
+}
+
+/// A float32 whose low 16 bits decide by chance which bfloat16 neighbour it becomes: unbiased.
+FT_INLINE Bf16 round_stochastic(float v, uint64_t key, int64_t index) {
+  const uint32_t u = std::bit_cast<uint32_t>(v);
+  const auto noise = static_cast<uint32_t>(mix64(key ^ static_cast<uint64_t>(index)) & 0xffff);
+  return {static_cast<uint16_t>((u + noise) >> 16)};
+}
+
+template <typename T, typename G>
+FT_INLINE void adamw_body(RowRange r, T* param, const G* grad, float* m, float* v, void* extra,
+                          const AdamwSettings& s) {
+  const auto b1 = static_cast<float>(s.beta1), b2 = static_cast<float>(s.beta2);
+  const auto one_b1 = static_cast<float>(1 - s.beta1), one_b2 = static_cast<float>(1 - s.beta2);
+  const auto step_size =
+      static_cast<float>(s.learning_rate / (1 - std::pow(s.beta1, static_cast<double>(s.step))));
+  const auto root2 =
+      static_cast<float>(std::sqrt(1 - std::pow(s.beta2, static_cast<double>(s.step))));
+  const auto keep = static_cast<float>(1 - s.learning_rate * s.weight_decay);
+  const auto eps = static_cast<float>(s.eps), scale = static_cast<float>(s.grad_scale);
+  T* compensation = s.master == MasterWeights::kKahan ? static_cast<T*>(extra) : nullptr;
+  float* master = s.master == MasterWeights::kFloat32 ? static_cast<float*>(extra) : nullptr;
+  const auto update = [&](int64_t i, float old) {
+    const float g = to_float(grad[i]) * scale;
+    m[i] = b1 * m[i] + one_b1 * g;
+    v[i] = b2 * v[i] + one_b2 * g * g;
+    return old * (keep - 1) - step_size * m[i] / (std::sqrt(v[i]) / root2 + eps);
+  };
+  if (master) {
+    for (int64_t i = r.begin; i < r.end; ++i) {
+      master[i] += update(i, master[i]);
+      store(&param[i], master[i]);
+    }
+  } else if (compensation) {  // Kahan summation: what rounding took away is added to the next
+                              // update
+    for (int64_t i = r.begin; i < r.end; ++i) {
+      const float old = to_float(param[i]);
+      const float delta = update(i, old) + to_float(compensation[i]);
+      store(&param[i], old + delta);
+      store(&compensation[i], delta - (to_float(param[i]) - old));
+    }
+  } else if constexpr (std::is_same_v<T, Bf16>) {
+    for (int64_t i = r.begin; i < r.end; ++i) {
+      const float old = to_float(param[i]);
+      const float next = old + update(i, old);
+      if (s.master == MasterWeights::kStochastic) {
+        param[i] = round_stochastic(next, s.rounding_key, i);
+      } else {
+        store(&param[i], next);
+      }
+    }
+  } else {
+#pragma omp simd
+    for (int64_t i = r.begin; i < r.end; ++i) param[i] += update(i, param[i]);
+  }
+}
+
+template <typename T>
+FT_INLINE double sum_of_squares_body(const T* x, int64_t n) {
+  double total = 0;
+  for (int64_t block = 0; block < n; block += 4096) {
+    const int64_t stop = std::min(n, block + 4096);
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = block; i < stop; ++i) sum += to_float(x[i]) * to_float(x[i]);
+    total += static_cast<double>(sum);
+  }
+  return total;
+}
+
+}  // namespace
+
+// Instantiations: one plain function per loop and type.
+#define FT_LOOPS(T)                                                                              \
+  FT_CLONES static void rms_norm_##T(RowRange r, const T* x, const T* w, T* y, float eps) {      \
+    rms_norm_body(r, x, w, y, eps);                                                              \
+  }                                                                                              \
+  template <>                                                                                    \
+  void rms_norm(RowRange r, const T* x, const T* w, T* y, float eps) {                           \
+    rms_norm_##T(r, x, w, y, eps);                                                               \
+  }                                                                                              \
+  FT_CLONES static void rms_norm_backward_##T(RowRange r, const T* dy, const T* x, const T* w,   \
+                                              T* dx, float* dw, float eps) {                     \
+    rms_norm_backward_body(r, dy, x, w, dx, dw, eps);                                            \
+  }                                                                                              \
+  template <>                                                                                    \
+  void rms_norm_backward(RowRange r, const T* dy, const T* x, const T* w, T* dx, float* dw,      \
+                         float eps) {                                                            \
+    rms_norm_backward_##T(r, dy, x, w, dx, dw, eps);                                             \
+  }                                                                                              \
+  FT_CLONES static void rope_##T(RowRange r, int64_t heads, const T* x, const float* cos,        \
+                                 const float* sin, T* y, float sign) {                           \
+    rope_body(r, heads, x, cos, sin, y, sign);                                                   \
+  }                                                                                              \
+  template <>                                                                                    \
+  void rope(RowRange r, int64_t heads, const T* x, const float* cos, const float* sin, T* y,     \
+            float sign) {                                                                        \
+    rope_##T(r, heads, x, cos, sin, y, sign);                                                    \
+  }                                                                                              \
+  FT_CLONES static void gated_act_##T(RowRange r, const T* gate, const T* up, T* y,              \
+                                      Activation act) {                                          \
+    gated_act_body(r, gate, up, y, act);                                                         \
+  }                                                                                              \
+  template <>                                                                                    \
+  void gated_act(RowRange r, const T* gate, const T* up, T* y, Activation act) {                 \
+    gated_act_##T(r, gate, up, y, act);                                                          \
+  }                                                                                              \
+  FT_CLONES static void gated_act_backward_##T(RowRange r, const T* dy, const T* gate,           \
+                                               const T* up, T* dgate, T* dup, Activation act) {  \
+    gated_act_backward_body(r, dy, gate, up, dgate, dup, act);                                   \
+  }                                                                                              \
+  template <>                                                                                    \
+  void gated_act_backward(RowRange r, const T* dy, const T* gate, const T* up, T* dgate, T* dup, \
+                          Activation act) {                                                      \
+    gated_act_backward_##T(r, dy, gate, up, dgate, dup, act);                                    \
+  }                                                                                              \
+  FT_CLONES static void cross_entropy_##T(RowRange r, T* logits, const int64_t* targets,         \
+                                          float* losses, bool overwrite) {                       \
+    cross_entropy_body(r, logits, targets, losses, overwrite);                                   \
+  }                                                                                              \
+  template <>                                                                                    \
+  void cross_entropy(RowRange r, T* logits, const int64_t* targets, float* losses,               \
+                     bool overwrite) {                                                           \
+    cross_entropy_##T(r, logits, targets, losses, overwrite);                                    \
+  }                                                                                              \
+  FT_CLONES static void add_##T(RowRange r, const T* x, T* y) {                                  \
+    add_body(r, x, y);                                                                           \
+  }                                                                                              \
+  template <>                                                                                    \
+  void add(RowRange r, const T* x, T* y) {                                                       \
+    add_##T(r, x, y);                                                                            \
+  }                                                                                              \
+  FT_CLONES static double sum_of_squares_##T(const T* x, int64_t n) {                            \
+    return sum_of_squares_body(x, n);                                                            \
+  }                                                                                              \
+  template <>                                                                                    \
+  double sum_of_squares(const T* x, int64_t n) {                                                 \
+    return sum_of_squares_##T(x, n);                                                             \
+  }
+FT_LOOPS(float)
+FT_LOOPS(Bf16)
+#undef FT_LOOPS
+
+#define FT_ADAMW(T, G)                                                                           \
+  FT_CLONES static void adamw_##T##_##G(RowRange r, T* param, const G* grad, float* m, float* v, \
+                                        void* extra, const AdamwSettings& s) {                   \
+    adamw_body(r, param, grad, m, v, extra, s);                                                  \
+  }                                                                                              \
+  template <>                                                                                    \
+  void adamw(RowRange r, T* param, const G* grad, float* m, float* v, void* extra,               \
+             const AdamwSettings& s) {                                                           \
+    adamw_##T##_##G(r, param, grad, m, v, extra, s);                                             \
+  }
+FT_ADAMW(float, float)
+FT_ADAMW(Bf16, Bf16)
+FT_ADAMW(Bf16, float)
+#undef FT_ADAMW
+
+}  // namespace ft::cpu

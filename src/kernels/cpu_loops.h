@@ -1,0 +1,57 @@
+// Hand-written CPU loops over raw pointers, the fused side of the catalogue. Every function works
+// on a range of rows, so that parallel_rows() can split the work; a row is always computed the same
+// way, whatever the split.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "kernels/kernels.h"
+
+namespace ft::cpu {
+
+/// bfloat16 as stored: the upper half of a float32.
+struct Bf16 {
+  uint16_t bits;
+};
+
+/// Runs body(begin, end) over [0, rows) on the intra-op threads; `cost` is the work of one row in
+/// elements.
+void parallel_rows(int64_t rows, int64_t cost, const std::function<void(int64_t, int64_t)>& body);
+
+struct RowRange {
+  int64_t begin, end, width;
+};
+
+// T is float or Bf16; definitions exist for both.
+template <typename T>
+void rms_norm(RowRange r, const T* x, const T* w, T* y, float eps);
+/// dw (float32 [width], added to) may be null.
+template <typename T>
+void rms_norm_backward(RowRange r, const T* dy, const T* x, const T* w, T* dx, float* dw,
+                       float eps);
+/// width = D; a row is one head of one token; cos, sin [N, D/2]. sign -1 is the inverse rotation.
+template <typename T>
+void rope(RowRange r, int64_t heads, const T* x, const float* cos, const float* sin, T* y,
+          float sign);
+template <typename T>
+void gated_act(RowRange r, const T* gate, const T* up, T* y, Activation activation);
+template <typename T>
+void gated_act_backward(RowRange r, const T* dy, const T* gate, const T* up, T* dgate, T* dup,
+                        Activation activation);
+/// logits [rows, V] -> losses [rows]; with `overwrite` the logits become softmax - onehot(target).
+template <typename T>
+void cross_entropy(RowRange r, T* logits, const int64_t* targets, float* losses, bool overwrite);
+/// y += x, elementwise over [begin, end).
+template <typename T>
+void add(RowRange r, const T* x, T* y);
+/// Elements [begin, end); width unused. G is the gradient's type.
+template <typename T, typename G>
+void adamw(RowRange r, T* param, const G* grad, float* m, float* v, void* extra,
+           const AdamwSettings& s);
+
+/// Sum of squares of n elements in a fixed order (blocks of 4096, then the block sums, in float64).
+template <typename T>
+double sum_of_squares(const T* x, int64_t n);
+
+}  // namespace ft::cpu

@@ -1,0 +1,33 @@
+// From a tensor to typed pointers for the CPU loops.
+#pragma once
+
+#include "kernels/cpu_loops.h"
+
+namespace ft::cpu {
+
+template <typename T>
+T* data(const Tensor& t) {
+  return t.defined() ? static_cast<T*>(const_cast<void*>(t.const_data_ptr())) : nullptr;
+}
+
+/// Calls f with a null pointer of the loops' type for x's dtype (float32 or bfloat16).
+template <typename F>
+void with_type(const Tensor& x, F&& f) {
+  if (x.scalar_type() == at::kFloat) {
+    f(static_cast<float*>(nullptr));
+  } else {
+    f(static_cast<Bf16*>(nullptr));
+  }
+}
+
+/// Splits the rows of x [.., width] over the threads: f(type, RowRange).
+template <typename F>
+void for_rows(const Tensor& x, int64_t width, F&& f) {
+  with_type(x, [&](auto* type) {
+    parallel_rows(x.numel() / width, width, [&](int64_t begin, int64_t end) {
+      f(type, RowRange{begin, end, width});
+    });
+  });
+}
+
+}  // namespace ft::cpu

@@ -1,0 +1,83 @@
+// THE CATALOGUE: every fused op, its shapes and its contract. Each has a plain ATen twin (in
+// <op>.cpp, first function) that `kernels: reference` selects, and hand-written loops for the CPU.
+// Letters: N tokens (documents end to end), C model width, H query heads, K key/value heads, D head
+// size, F feed-forward width, V vocabulary, R adapter rank, S documents.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/ops.h"
+
+namespace ft {
+
+/// Root-mean-square norm over the last axis (Zhang & Sennrich 2019). x [.., C], w [C].
+/// Computed in float32, rounded to x's dtype, then times w: transformers' LlamaRMSNorm, to the
+/// rounding.
+Tensor rms_norm(const Tensor& x, const Tensor& w, double eps);
+
+/// Rotary position embedding, "rotate half" form: pairs (i, i + D/2). x [N, heads, D], cos and sin
+/// [N, D/2] float32.
+Tensor rope(const Tensor& x, const Tensor& cos, const Tensor& sin);
+
+enum class Activation { kSilu, kGeluTanh };
+/// act(gate) * up. gate, up [N, F].
+Tensor gated_act(const Tensor& gate, const Tensor& up, Activation activation);
+
+/// Where each document of a packed batch lies, on the host.
+struct Documents {
+  std::vector<int64_t> bounds;  ///< [S+1], bounds[0] == 0, bounds[S] == N
+};
+/// Causal attention inside each document. q [N, H, D], k and v [N, K, D], H a multiple of K -> [N,
+/// H, D].
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Documents& documents,
+                 double scale);
+
+/// x W^T + b + scale * drop(x) A^T B^T: a linear layer with a LoRA adapter (Hu et al. 2021), one op
+/// so that the backward pass makes no gradient for a frozen W and adds the adapter's share into dX
+/// in place.
+struct LoraOperands {
+  Tensor a;  ///< [R, in] float32 or x's dtype
+  Tensor b;  ///< [out, R]
+  double scale = 1;
+  double dropout = 0;  ///< probability of dropping an element of the adapter's input
+  uint64_t dropout_key =
+      0;  ///< the mask is a pure function of it, so that a recomputed forward sees the same one
+};
+/// x [N, in], w [out, in], bias [out] or undefined -> [N, out]
+Tensor lora_linear(const Tensor& x, const Tensor& w, const Tensor& bias, const LoraOperands& lora);
+/// x W^T + b. Gradients only for what needs one.
+Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias);
+
+/// Keep-mask divided by the keep probability: [rows, columns] of x's dtype, a pure function of
+/// `key`.
+Tensor dropout_mask(int64_t rows, int64_t columns, double probability, uint64_t key,
+                    at::ScalarType dtype, at::Device device);
+
+/// Rows of w [V, C] by tokens [N] int64 -> [N, C]; gradient for w when it needs one.
+Tensor embedding(const Tensor& tokens, const Tensor& w);
+
+/// Sum over the rows with a target of -log softmax(h W^T)[target], in chunks of rows: the [N, V]
+/// logits never exist at once, and rows without a target cost nothing. h [N, C], w [V, C], targets
+/// [N] int64 with kIgnore = -100. -> float32 scalar. The gradient of h (and of w when it trains) is
+/// computed in the forward pass, while a chunk is at hand.
+Tensor linear_cross_entropy(const Tensor& h, const Tensor& w, const Tensor& targets);
+/// The same per row, without gradient: [N] float32, 0 where there is no target.
+Tensor token_losses(const Tensor& h, const Tensor& w, const Tensor& targets);
+
+/// How an update too small for the weight's dtype is kept (bfloat16 weights).
+enum class MasterWeights { kNone, kKahan, kStochastic, kFloat32 };
+struct AdamwSettings {
+  double learning_rate, beta1, beta2, eps, weight_decay;
+  int64_t step;           ///< 1 for the first
+  double grad_scale = 1;  ///< multiplies the gradient: clipping
+  MasterWeights master = MasterWeights::kNone;
+  uint64_t rounding_key = 0;  ///< for kStochastic
+};
+/// AdamW with torch's semantics (decoupled decay, bias correction; Loshchilov & Hutter 2019), in
+/// place. param float32 or bfloat16, grad any float dtype, exp_avg and exp_avg_sq float32. `extra`:
+/// undefined, or kKahan: the compensation (param's dtype), kFloat32: the float32 weights.
+void adamw(const Tensor& param, const Tensor& grad, const Tensor& exp_avg, const Tensor& exp_avg_sq,
+           const Tensor& extra, const AdamwSettings& settings);
+
+}  // namespace ft

@@ -1,0 +1,127 @@
+// The output head and its loss, a chunk of rows at a time. While a chunk's logits are at hand they
+// are overwritten by their gradient (softmax - onehot), from which the chunk's share of dH and dW
+// follows; the backward pass only scales. The idea of computing gradients in the forward pass is
+// Liger Kernel's (Hsu et al. 2024), the overwriting llm.c's.
+#include <algorithm>
+
+#include "data/batch.h"
+#include "kernels/autograd.h"
+#include "kernels/dispatch.h"
+#include "kernels/kernels.h"
+#include "kernels/mode.h"
+
+namespace ft {
+namespace {
+
+/// Rows a chunk: as many as keep its logits within 32 MiB, but enough for the product to run at
+/// speed.
+int64_t chunk_rows(const Tensor& h, const Tensor& w) {
+  const int64_t row_bytes = w.size(0) * h.element_size();
+  const int64_t fitting = (int64_t{32} << 20) / row_bytes;
+  return h.is_cuda() ? std::max<int64_t>(1024, fitting) : std::clamp<int64_t>(fitting, 64, 1024);
+}
+
+/// Losses of rows h [n, C]; with `overwrite` also d loss / d logits, else logits are left
+/// undefined.
+Tensor chunk_losses(const Tensor& h, const Tensor& w, const Tensor& targets, bool overwrite,
+                    Tensor& logits) {
+  logits = h.mm(w.t());  // [n, V]
+  const int64_t V = logits.size(1);
+  if (use_cpu_loops(logits)) {
+    Tensor losses = ops::empty({h.size(0)}, at::kFloat);
+    cpu::for_rows(logits, V, [&](auto* t, cpu::RowRange r) {
+      using T = std::remove_pointer_t<decltype(t)>;
+      cpu::cross_entropy<T>(r, cpu::data<T>(logits), cpu::data<int64_t>(targets),
+                            cpu::data<float>(losses), overwrite);
+    });
+    return losses;
+  }
+  const Tensor log_p = logits.to(at::kFloat).log_softmax(-1);
+  const Tensor at_target = targets.unsqueeze(1);
+  const Tensor losses = log_p.gather(1, at_target).squeeze(1).neg();
+  if (overwrite) {
+    const Tensor p = log_p.exp();
+    logits = p.scatter_add(1, at_target, ops::full({h.size(0), 1}, -1, at::kFloat, h.device()))
+                 .to(h.scalar_type());
+  }
+  return losses;
+}
+
+/// The rows that have a target, and their targets.
+struct Supervised {
+  Tensor rows, targets;
+};
+Supervised supervised(const Tensor& targets) {
+  const Tensor rows = targets.ne(kIgnore).nonzero().squeeze(1);
+  return {rows, targets.index_select(0, rows)};
+}
+
+/// Sum of losses; fills dh [N, C] and dw (float32 sums, then w's dtype) when they are defined.
+Tensor loss_and_gradients(const Tensor& h, const Tensor& w, const Tensor& targets, Tensor& dh,
+                          Tensor& dw) {
+  const Supervised s = supervised(targets);
+  const int64_t n = s.rows.size(0), step = chunk_rows(h, w);
+  const bool all = n == h.size(0);
+  Tensor total = ops::zeros({}, at::kDouble, h.device()), logits;
+  for (int64_t begin = 0; begin < n; begin += step) {
+    const int64_t count = std::min(step, n - begin);
+    const Tensor rows = s.rows.narrow(0, begin, count);
+    const Tensor part = all ? h.narrow(0, begin, count) : h.index_select(0, rows);
+    const bool gradients = dh.defined() || dw.defined();
+    total.add_(
+        chunk_losses(part, w, s.targets.narrow(0, begin, count).contiguous(), gradients, logits)
+            .to(at::kDouble)
+            .sum());
+    if (dh.defined()) {
+      if (all) {
+        dh.narrow(0, begin, count).copy_(logits.mm(w));
+      } else {
+        dh.index_copy_(0, rows, logits.mm(w));
+      }
+    }
+    if (dw.defined()) dw.add_(logits.t().mm(part));
+  }
+  return total.to(at::kFloat);
+}
+
+}  // namespace
+
+Tensor linear_cross_entropy(const Tensor& h, const Tensor& w, const Tensor& targets) {
+  check_shape(targets, "targets", {h.size(0)});
+  check_shape(w, "head weight", {-1, h.size(1)});
+  return apply(
+      {h, w},
+      [&](Saved& saved) {
+        const Tensor cast_w = w.to(h.scalar_type());
+        Tensor dh, dw;
+        if (saved.needs[0]) dh = ops::zeros(h.sizes(), h.scalar_type(), h.device());
+        if (saved.needs[1]) dw = ops::zeros(w.sizes(), at::kFloat, w.device());
+        const Tensor loss = loss_and_gradients(h.contiguous(), cast_w, targets, dh, dw);
+        saved.tensors = {dh, dw.defined() ? dw.to(w.scalar_type()) : dw};
+        return loss;
+      },
+      [](const Tensor& grad, const Saved& saved) -> std::vector<Tensor> {
+        const auto scaled = [&](const Tensor& g) {
+          return g.defined() ? g.mul(grad.to(g.scalar_type())) : g;
+        };
+        return {scaled(saved.tensors[0]), scaled(saved.tensors[1])};
+      });
+}
+
+Tensor token_losses(const Tensor& h, const Tensor& w, const Tensor& targets) {
+  at::NoGradGuard guard;
+  const Tensor cast_w = w.to(h.scalar_type());
+  const Supervised s = supervised(targets);
+  const int64_t n = s.rows.size(0), step = chunk_rows(h, w);
+  Tensor losses = ops::zeros({h.size(0)}, at::kFloat, h.device()), logits;
+  for (int64_t begin = 0; begin < n; begin += step) {
+    const int64_t count = std::min(step, n - begin);
+    const Tensor rows = s.rows.narrow(0, begin, count);
+    losses.index_copy_(0, rows,
+                       chunk_losses(h.index_select(0, rows), cast_w,
+                                    s.targets.narrow(0, begin, count).contiguous(), false, logits));
+  }
+  return losses;
+}
+
+}  // namespace ft

@@ -1,0 +1,17 @@
+#include "kernels/mode.h"
+
+namespace ft {
+namespace {
+KernelMode current = KernelMode::kAuto;
+}  // namespace
+
+void set_kernel_mode(KernelMode mode) {
+  current = mode;
+}
+
+bool use_cpu_loops(const Tensor& x) {
+  return current == KernelMode::kAuto && x.is_cpu() && x.is_contiguous() &&
+         (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
+}
+
+}  // namespace ft

@@ -1,0 +1,15 @@
+// Which implementation of the fused ops runs. Set once at start-up.
+#pragma once
+
+#include "kernels/ops.h"
+
+namespace ft {
+
+enum class KernelMode { kAuto, kReference };
+
+void set_kernel_mode(KernelMode mode);
+/// True where the hand-written CPU loops serve: mode auto, a CPU tensor, contiguous, float32 or
+/// bfloat16.
+bool use_cpu_loops(const Tensor& x);
+
+}  // namespace ft

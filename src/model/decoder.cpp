@@ -1,0 +1,94 @@
+// The decoder block of the Llama family (Touvron et al. 2023): pre-norm attention and gated MLP,
+// each with a residual. All activations are [N, ...] with the documents of a batch laid end to end.
+#include "model/decoder.h"
+
+#include "kernels/autograd.h"
+
+namespace ft {
+namespace {
+
+/// A weight in the dtype of the activations (trained copies beside an adapter are float32).
+Tensor weight_for(const Param* param, const Tensor& x) {
+  return param->value.to(x.scalar_type());
+}
+
+Tensor attend(const Block& block, int64_t layer, const Tensor& x, const Sequence& s,
+              const ModelSpec& spec) {
+  const int64_t N = x.size(0), H = spec.num_heads, K = spec.num_kv_heads, D = spec.head_dim;
+  const Tensor q = rope(block.q(x).view({N, H, D}), s.cos, s.sin);  // [N, H, D]
+  const Tensor k = rope(block.k(x).view({N, K, D}), s.cos, s.sin);  // [N, K, D]
+  const Tensor v = block.v(x).view({N, K, D});
+  const Tensor y = s.cache ? s.cache->attend(layer, q, k, v, s.documents, spec.attention_scale())
+                           : attention(q, k, v, s.documents, spec.attention_scale());
+  return block.o(y.view({N, H * D}));  // [N, C]
+}
+
+}  // namespace
+
+Tensor Decoder::run_block(int64_t layer, const Tensor& x, const Sequence& s) const {
+  const Block& block = blocks[static_cast<size_t>(layer)];
+  const Tensor mixed = x.add(
+      attend(block, layer, rms_norm(x, weight_for(block.input_norm, x), spec.norm_eps), s, spec));
+  const Tensor h = rms_norm(mixed, weight_for(block.post_attention_norm, mixed), spec.norm_eps);
+  return mixed.add(block.down(gated_act(block.gate(h), block.up(h), spec.activation)));
+}
+
+Tensor Decoder::forward(const Sequence& sequence) const {
+  Tensor x = embedding(sequence.tokens, embed->value).to(dtype);  // [N, C]
+  // A recomputed block runs again in the backward pass, when the caller's sequence may be gone.
+  const auto kept = std::make_shared<const Sequence>(sequence);
+  for (int64_t layer = 0; layer < spec.num_layers; ++layer) {
+    const auto block = [this, layer, kept](const Tensor& in) { return run_block(layer, in, *kept); };
+    x = recompute_blocks && at::GradMode::is_enabled() ? recompute(block, x) : block(x);
+  }
+  if (sequence.cache) sequence.cache->advance(sequence.documents);
+  return rms_norm(x, weight_for(norm, x), spec.norm_eps);
+}
+
+Tensor Decoder::logits(const Tensor& h) const {
+  return ops::linear(h, weight_for(head, h));
+}
+
+std::vector<Linear*> Decoder::linears() {
+  std::vector<Linear*> all;
+  for (Block& b : blocks)
+    for (Linear* linear : {&b.q, &b.k, &b.v, &b.o, &b.gate, &b.up, &b.down}) all.push_back(linear);
+  return all;
+}
+
+Sequence make_sequence(const ModelSpec& spec, const Batch& batch, at::Device device) {
+  Sequence s;
+  s.tokens = ops::from_vector(batch.tokens, device);
+  s.targets = ops::from_vector(batch.targets, device);
+  s.documents.bounds = batch.bounds;
+  const Tensor positions = ops::from_vector(batch.positions, device).to(at::kFloat);
+  const Tensor frequencies = ops::from_vector(rope_frequencies(spec.rope, spec.head_dim), device);
+  const Tensor angles = positions.unsqueeze(1).mul(frequencies.unsqueeze(0));  // [N, D/2]
+  s.cos = angles.cos();
+  s.sin = angles.sin();
+  return s;
+}
+
+Decoder make_decoder(const ModelSpec& spec, ParamStore& params, at::ScalarType dtype) {
+  Decoder d;
+  d.spec = spec;
+  d.dtype = dtype;
+  d.embed = &params.at("model.embed_tokens.weight");
+  for (int64_t i = 0; i < spec.num_layers; ++i) {
+    const std::string layer = "model.layers." + std::to_string(i) + ".";
+    const auto linear_at = [&](const std::string& module) {
+      const std::string name = layer + module;
+      return Linear{name, &params.at(name + ".weight"), params.find(name + ".bias"), nullptr};
+    };
+    d.blocks.push_back(
+        {&params.at(layer + "input_layernorm.weight"), linear_at("self_attn.q_proj"),
+         linear_at("self_attn.k_proj"), linear_at("self_attn.v_proj"),
+         linear_at("self_attn.o_proj"), &params.at(layer + "post_attention_layernorm.weight"),
+         linear_at("mlp.gate_proj"), linear_at("mlp.up_proj"), linear_at("mlp.down_proj")});
+  }
+  d.norm = &params.at("model.norm.weight");
+  d.head = spec.is_tied ? d.embed : &params.at("lm_head.weight");
+  return d;
+}
+
+}  // namespace ft

@@ -1,0 +1,54 @@
+// Tokens to hidden states, for every family: the whole forward pass.
+#pragma once
+
+#include <vector>
+
+#include "data/batch.h"
+#include "model/kv_cache.h"
+#include "model/linear.h"
+#include "model/spec.h"
+
+namespace ft {
+
+/// A packed batch on its device, with what every layer needs of it computed once.
+struct Sequence {
+  Tensor tokens;    ///< [N] int64
+  Tensor targets;   ///< [N] int64, undefined when there are none
+  Tensor cos, sin;  ///< [N, D/2] float32
+  Documents documents;
+  KvCache* cache = nullptr;
+};
+
+struct Block {
+  Param* input_norm;
+  Linear q, k, v, o;
+  Param* post_attention_norm;
+  Linear gate, up, down;
+};
+
+struct Decoder {
+  ModelSpec spec;
+  at::ScalarType dtype = at::kFloat;  ///< of activations
+  Param* embed = nullptr;             ///< [V, C]
+  std::vector<Block> blocks;
+  Param* norm = nullptr;
+  Param* head = nullptr;          ///< [V, C]; the embedding itself when tied
+  bool recompute_blocks = false;  ///< "gradient checkpointing"
+
+  /// Hidden states after the final norm, [N, C].
+  Tensor forward(const Sequence& sequence) const;
+  /// x [N, C] -> [N, C] through block `layer`.
+  Tensor run_block(int64_t layer, const Tensor& x, const Sequence& sequence) const;
+  /// Logits of hidden states h [n, C] -> [n, V] in h's dtype.
+  Tensor logits(const Tensor& h) const;
+
+  std::vector<Linear*> linears();
+};
+
+/// Puts a batch (or its bare tokens and positions) on the device.
+Sequence make_sequence(const ModelSpec& spec, const Batch& batch, at::Device device);
+
+/// Builds a decoder over the parameters of a store that holds all of the checkpoint's names.
+Decoder make_decoder(const ModelSpec& spec, ParamStore& params, at::ScalarType dtype);
+
+}  // namespace ft

@@ -1,0 +1,39 @@
+// The ordered map from checkpoint name to tensor: the only owner of weights.
+#pragma once
+
+#include <deque>
+#include <string>
+#include <unordered_map>
+
+#include "kernels/ops.h"
+
+namespace ft {
+
+struct Param {
+  std::string
+      name;  ///< its name in the published checkpoint (adapters: in adapter_model.safetensors)
+  Tensor value;
+  at::ScalarType stored;   ///< dtype in the file it came from
+  bool is_mapped = false;  ///< lies in a read-only file mapping: never written in place
+  bool is_trainable() const { return value.requires_grad(); }
+  /// Marks it for training; a mapped tensor is copied first.
+  void train();
+};
+
+class ParamStore {
+ public:
+  /// Appends; the name must be new. The reference stays valid.
+  Param& add(std::string name, Tensor value, bool is_mapped = false);
+  Param* find(const std::string& name);
+  Param& at(const std::string& name);  ///< internal error when absent
+  std::deque<Param>& all() { return params_; }
+  const std::deque<Param>& all() const { return params_; }
+  std::vector<Param*> trainable();
+  int64_t num_elements(bool only_trainable) const;
+
+ private:
+  std::deque<Param> params_;
+  std::unordered_map<std::string, Param*> by_name_;
+};
+
+}  // namespace ft

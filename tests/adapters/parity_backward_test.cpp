@@ -1,0 +1,86 @@
+// parity/C_backward and F_merge: gradients of transformers and PEFT, merged weights of PEFT.
+#include "adapters/adapters.h"
+#include "fixtures.h"
+#include "kernels/autograd.h"
+#include "objectives/sft.h"
+
+namespace ft {
+namespace {
+
+struct Run {
+  const char* name;
+  bool recompute;
+};
+class BackwardParity : public testing::TestWithParam<Run> {};
+
+TEST_P(BackwardParity, Gradients) {
+  const fs::path folder = parity_folder() / "C_backward" / GetParam().name;
+  FT_NEEDS(folder);
+  const Json info = read_json(folder / "case.json");
+  const TensorMap expected = read_tensors(folder / "expected.safetensors");
+  const auto model = load_model(folder / "model", at::kFloat, at::kCPU);
+  if (fs::exists(folder / "adapter")) {
+    load_adapter(*model, folder / "adapter");
+  } else {
+    for (Param& p : model->params.all()) p.train();
+  }
+  model->decoder.recompute_blocks = GetParam().recompute;
+  const Batch batch =
+      packed_rows(expected.at("input_ids"), expected.at("labels"), *info.get("doc_bounds"));
+  const Tensor loss = sft_loss(*model, batch).div(static_cast<double>(batch.num_targets()));
+  EXPECT_NEAR(value(loss), value(expected.at("loss")), tolerance(info, "loss_abs"));
+  run_backward(loss);
+  size_t compared = 0;
+  for (const auto& [name, wanted] : expected) {
+    if (!name.starts_with("grad.")) continue;
+    const Tensor grad = model->params.at(name.substr(5)).value.grad();
+    ASSERT_TRUE(grad.defined()) << name;
+    EXPECT_LE(relative_l2(grad, wanted), tolerance(info, "grad_rel_l2_per_tensor")) << name;
+    ++compared;
+  }
+  EXPECT_EQ(compared, model->params.trainable().size());
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Llama, BackwardParity,
+    testing::Values(Run{"full_llama", false}, Run{"full_llama", true}, Run{"lora_llama", false},
+                    Run{"lora_llama", true}, Run{"lora_qv_llama", true},
+                    Run{"lora_modules_to_save_llama", false},
+                    Run{"lora_modules_to_save_llama", true}, Run{"rslora_llama31", true}),
+    [](const auto& run) {
+      return std::string(run.param.name) + (run.param.recompute ? "_recompute" : "");
+    });
+
+class MergeParity : public testing::TestWithParam<const char*> {};
+
+TEST_P(MergeParity, MergedWeightsAndLogits) {
+  const fs::path folder = parity_folder() / "F_merge" / GetParam();
+  FT_NEEDS(folder);
+  const TensorMap wanted = read_tensors(folder / "merged.safetensors");
+  const auto model = load_model(folder / "model", std::nullopt, at::kCPU);
+  load_adapter(*model, folder / "adapter");
+  bool is_tied = false;
+  size_t compared = 0;
+  for (const auto& [name, merged] : merged_tensors(*model, is_tied)) {
+    const auto found = wanted.find(name);
+    if (found == wanted.end()) continue;
+    ++compared;
+    const Tensor& reference = found->second;
+    ASSERT_EQ(merged.scalar_type(), reference.scalar_type()) << name;
+    if (merged.scalar_type() == at::kFloat) {
+      EXPECT_LE(max_abs(merged, reference), 2e-6) << name;
+    } else {  // at most one unit in the last place, in at most 1 % of the elements
+      const Tensor steps =
+          merged.view(at::kShort).to(at::kInt).sub(reference.view(at::kShort).to(at::kInt)).abs();
+      EXPECT_LE(value(steps.max()), 1) << name;
+      EXPECT_LE(value(steps.ne(0).to(at::kFloat).mean()), 0.01) << name;
+    }
+  }
+  EXPECT_EQ(compared, wanted.size());
+}
+
+INSTANTIATE_TEST_SUITE_P(Llama, MergeParity,
+                         testing::Values("lora_fp32", "lora_bf16", "rslora_fp32", "rslora_bf16"));
+
+}  // namespace
+}  // namespace ft

@@ -1,0 +1,63 @@
+// parity/A_forward and B_packing: logits, losses and hidden states of transformers.
+#include "fixtures.h"
+#include "objectives/sft.h"
+
+namespace ft {
+namespace {
+
+class ForwardParity : public testing::TestWithParam<const char*> {};
+
+TEST_P(ForwardParity, LogitsLossHidden) {
+  const fs::path folder = parity_folder() / "A_forward" / GetParam();
+  FT_NEEDS(folder);
+  const Json info = read_json(folder / "case.json");
+  const TensorMap expected = read_tensors(folder / "expected.safetensors");
+  const auto model = load_model(folder / "model", at::kFloat, at::kCPU);
+  at::NoGradGuard guard;
+  for (const char* i : {"0", "1"}) {
+    const auto at_i = [&](const char* name) { return expected.at(std::string(name) + "_" + i); };
+    const Batch batch = single_document(to_ids(at_i("input_ids")));
+    const Sequence sequence = make_sequence(model->decoder.spec, batch, at::kCPU);
+    const Tensor embedded = embedding(sequence.tokens, model->decoder.embed->value);
+    EXPECT_LE(max_abs(model->decoder.run_block(0, embedded, sequence), at_i("hidden_layer0")),
+              tolerance(info, "hidden_max_abs"));
+    const Tensor hidden = model->decoder.forward(sequence);
+    EXPECT_LE(max_abs(hidden, at_i("hidden_norm")), tolerance(info, "hidden_max_abs"));
+    EXPECT_LE(max_abs(model->decoder.logits(hidden), at_i("logits")),
+              tolerance(info, "logits_max_abs"));
+    const double loss = value(sft_loss(*model, batch)) / static_cast<double>(batch.num_targets());
+    EXPECT_NEAR(loss, value(at_i("loss")), tolerance(info, "loss_abs"));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Llama, ForwardParity,
+                         testing::Values("llama2_mha", "llama2_oldcfg", "llama31_gqa",
+                                         "llama31_gqa_oldcfg", "llama31_sharded"));
+
+class PackingParity : public testing::TestWithParam<const char*> {};
+
+TEST_P(PackingParity, PackedDocumentsLoseWhatTheyLoseAlone) {
+  const fs::path folder = parity_folder() / "B_packing" / GetParam();
+  FT_NEEDS(folder);
+  const Json info = read_json(folder / "case.json");
+  const TensorMap expected = read_tensors(folder / "expected.safetensors");
+  const auto model = load_model(folder / "model", at::kFloat, at::kCPU);
+  const Json& bounds = *info.get("doc_bounds");
+  const Batch batch = packed_rows(expected.at("input_ids"), expected.at("labels"), bounds);
+  const Tensor losses = sft_token_losses(*model, batch);  // [N], at the place before each target
+  int64_t offset = 0;
+  for (const Json& b : bounds.array()) {
+    const int64_t row = b.array()[0].integer(), begin = b.array()[1].integer(),
+                  T = b.array()[2].integer() - begin;
+    const Tensor wanted = expected.at("token_losses")[row].narrow(0, begin + 1, T - 1);
+    EXPECT_LE(max_abs(losses.narrow(0, offset, T - 1), wanted), tolerance(info, "token_loss_abs"));
+    offset += T;
+  }
+  EXPECT_NEAR(value(losses.sum()) / static_cast<double>(batch.num_targets()),
+              value(expected.at("mean_loss")), tolerance(info, "mean_abs"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Llama, PackingParity, testing::Values("llama_gqa", "llama31"));
+
+}  // namespace
+}  // namespace ft
