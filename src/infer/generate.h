@@ -1,0 +1,27 @@
+// Text from a model: batched decoding with a key/value cache.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "finetune/run.h"
+#include "infer/session.h"
+
+namespace ft {
+
+struct Generated {
+  std::vector<int32_t> ids;  ///< without the end token
+  std::string text;
+  std::string finish_reason;  ///< stop | length
+};
+
+/// Continues every prompt `sampling.n` times (results: all samples of prompt 0, then of prompt 1,
+/// ...). `on_text` gets new text of the first result as soon as it is certain (whole characters, no
+/// part of a stop string).
+std::vector<Generated> generate_batch(const Session& session,
+                                      const std::vector<std::vector<int32_t>>& prompts,
+                                      const SamplingOptions& sampling,
+                                      const std::vector<int32_t>& end_ids,
+                                      const std::function<void(const std::string&)>& on_text = {});
+
+}  // namespace ft

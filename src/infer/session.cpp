@@ -1,0 +1,98 @@
+#include "infer/session.h"
+
+#include <set>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "kernels/device.h"
+#include "kernels/mode.h"
+
+namespace ft {
+namespace {
+
+void add_eos(const Json& json, const std::string& where, std::set<int32_t>& ids) {
+  const Json* eos = json.get_set("eos_token_id");
+  if (!eos) return;
+  const Json::Array list = eos->is_array() ? eos->array() : Json::Array{*eos};
+  for (const Json& id : list) {
+    if (!id.is_int()) fail_input(where, ": eos_token_id: an integer or a list of them is wanted");
+    ids.insert(static_cast<int32_t>(id.integer()));
+  }
+}
+
+/// The first special token after the answer in a rendered exchange.
+std::optional<int32_t> turn_end(const Session& s) {
+  ChatInput input;
+  input.messages = Json::Array{Json::Object{{"role", "user"}, {"content", "a"}},
+                               Json::Object{{"role", "assistant"}, {"content", "b"}}};
+  input.bos_token = s.tokenizer->bos_token;
+  input.eos_token = s.tokenizer->eos_token;
+  try {
+    const RenderedChat chat = s.chat_template->render_for_training(input, {});
+    if (chat.trained.empty()) return std::nullopt;
+    for (const Token& t : s.tokenizer->encode(chat.text, {}))
+      if (t.begin > chat.trained.back().begin && s.tokenizer->is_special(t.id)) return t.id;
+  } catch (const Error&) {  // a template that refuses this exchange says nothing about its turns
+  }
+  return std::nullopt;
+}
+
+Session open_text(const RunConfig& config, const fs::path& folder) {
+  Session s;
+  const bool has_tokenizer =
+      fs::exists(folder / "tokenizer.json") || fs::exists(folder / "tokenizer.model");
+  if (has_tokenizer) s.tokenizer = Tokenizer::load(folder);
+  s.chat_template = ChatTemplate::load(config.data.chat_template, folder);
+  return s;
+}
+
+}  // namespace
+
+DataContext Session::data_context(const DataConfig& config) const {
+  return {config, tokenizer.get(), chat_template ? &*chat_template : nullptr,
+          model       ? model->decoder.spec.vocab_size
+          : tokenizer ? tokenizer->size()
+                      : 0};
+}
+
+const Tokenizer& Session::need_tokenizer() const {
+  if (!tokenizer)
+    fail_input(model ? model->folder.string() : "model",
+               ": no tokenizer.json or tokenizer.model, which text needs");
+  return *tokenizer;
+}
+
+at::Device parse_device(const std::string& name) {
+  if (name == "auto") return has_cuda() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
+  if (name == "cpu") return at::kCPU;
+  if (!has_cuda())
+    fail_usage("device: ", name,
+               ": no CUDA device can be used here; device: cpu or auto is wanted");
+  return at::Device(name == "cuda" ? "cuda:0" : name);
+}
+
+Session open_session(const RunConfig& config, const std::optional<std::string>& adapter) {
+  set_kernel_mode(config.kernels == "reference" ? KernelMode::kReference : KernelMode::kAuto);
+  Session s = open_text(config, config.model);
+  s.model = load_model(config.model, parse_dtype(config.dtype), parse_device(config.device));
+  if (adapter) s.adapters = load_adapter(*s.model, *adapter);
+  return s;
+}
+
+Session open_text_session(const RunConfig& config) {
+  return open_text(config, config.model);
+}
+
+std::vector<int32_t> end_tokens(const Session& s) {
+  std::set<int32_t> ids;
+  for (const char* name : {"generation_config.json", "config.json"}) {
+    const fs::path file = s.model->folder / name;
+    if (fs::exists(file)) add_eos(read_json(file), file.string(), ids);
+  }
+  if (s.tokenizer && s.tokenizer->eos_id) ids.insert(*s.tokenizer->eos_id);
+  if (s.tokenizer && s.chat_template)
+    if (const auto id = turn_end(s)) ids.insert(*id);
+  return {ids.begin(), ids.end()};
+}
+
+}  // namespace ft

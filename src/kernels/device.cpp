@@ -1,0 +1,67 @@
+#include "kernels/device.h"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <dlfcn.h>
+#include <malloc.h>
+#include <sys/resource.h>
+
+#include <fstream>
+
+#include "finetune/run.h"
+
+namespace ft {
+namespace {
+
+bool load_cuda() {
+  // The driver's own library is the test: without it libtorch_cuda would load and find no device.
+  void* driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
+  if (!driver) return false;
+  for (const char* name : {"libc10_cuda.so", "libtorch_cuda.so"})
+    if (!dlopen(name, RTLD_NOW | RTLD_GLOBAL)) return false;
+  return at::globalContext().hasCUDA();
+}
+
+}  // namespace
+
+bool has_cuda() {
+  static const bool loaded = load_cuda();
+  return loaded;
+}
+
+int64_t resident_memory() {
+  std::ifstream file("/proc/self/statm");
+  int64_t total = 0, resident = 0;
+  file >> total >> resident;
+  return resident * 4096;
+}
+
+int64_t peak_memory(at::Device device) {
+  if (device.is_cuda()) {
+    const auto stats = at::getDeviceAllocator(device.type())->getDeviceStats(device.index());
+    return stats.allocated_bytes[0].peak;
+  }
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_maxrss * 1024;
+}
+
+std::string device_text(at::Device device) {
+  if (device.is_cuda()) return device.str();
+  const int threads = at::get_num_threads();
+  return "cpu, " + std::to_string(threads) + (threads == 1 ? " thread" : " threads");
+}
+
+void prepare_runtime() {
+  // Large buffers come and go every layer: kept by the allocator instead of going back to the
+  // kernel page by page.
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, 512 << 20);
+  mallopt(M_TOP_PAD, 64 << 20);
+}
+
+void set_threads(int threads) {
+  if (threads > 0) at::set_num_threads(threads);
+}
+
+}  // namespace ft

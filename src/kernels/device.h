@@ -1,0 +1,25 @@
+// The accelerator, if there is one. LibTorch's CUDA part is loaded only when a driver is present
+// and a run may use it, so that the program starts fast and small on a machine without.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/ops.h"
+
+namespace ft {
+
+/// Loads libtorch_cuda when the driver is there; the answer is remembered.
+bool has_cuda();
+
+/// Peak memory so far in bytes: allocated on the device, or, on the CPU, the resident set.
+int64_t peak_memory(at::Device device);
+/// The resident set now.
+int64_t resident_memory();
+
+/// `NVIDIA H200`, or the number of CPU threads.
+std::string device_text(at::Device device);
+
+/// Settings of the C allocator and of LibTorch that every command wants. Call first in main.
+void prepare_runtime();
+
+}  // namespace ft

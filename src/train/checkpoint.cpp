@@ -1,0 +1,154 @@
+#include "train/checkpoint.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+#include <map>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "base/mapped_file.h"
+#include "base/safetensors.h"
+#include "base/seed.h"
+#include "model/load.h"
+
+namespace ft {
+namespace {
+
+/// A 64-bit checksum against damage (not against malice): eight bytes a round through mix64, and
+/// the length.
+std::string checksum(const fs::path& file) {
+  const auto mapped = MappedFile::open(file);
+  const auto bytes = mapped->bytes();
+  uint64_t sum = bytes.size();
+  size_t i = 0;
+  for (uint64_t word; i + 8 <= bytes.size(); i += 8) {
+    std::memcpy(&word, bytes.data() + i, 8);
+    sum = mix64(sum ^ word);
+  }
+  for (; i < bytes.size(); ++i) sum = mix64(sum ^ static_cast<uint64_t>(bytes[i]));
+  char text[17];
+  std::snprintf(text, sizeof text, "%016lx", sum);
+  return text;
+}
+
+constexpr const char* kFiles[] = {"state.json", "trained.safetensors", "optimizer.safetensors"};
+
+/// What is wrong with a checkpoint folder, or nullopt.
+std::optional<std::string> damage(const fs::path& folder) {
+  try {
+    const std::string where = (folder / "manifest.json").string();
+    const Json manifest = read_json(folder / "manifest.json");
+    for (const char* name : kFiles) {
+      const Json* entry = manifest.get(name);
+      if (!entry ||
+          get_int(*entry, "bytes", where) != static_cast<int64_t>(fs::file_size(folder / name)) ||
+          get_string(*entry, "checksum", where) != checksum(folder / name))
+        return str(name, " is damaged");
+    }
+  } catch (const Error& e) {
+    return e.what();
+  } catch (const fs::filesystem_error& e) {
+    return e.what();
+  }
+  return std::nullopt;
+}
+
+NamedTensors named(const std::vector<Param*>& params) {
+  NamedTensors all;
+  for (const Param* p : params) all.emplace_back(p->name, p->value);
+  return all;
+}
+
+/// Copies stored tensors into live ones; the two sets of names must be the same.
+void restore(const fs::path& file, const NamedTensors& live) {
+  at::NoGradGuard guard;
+  std::map<std::string, StoredTensor> stored;
+  for (auto& t : read_safetensors(file)) stored.emplace(t.name, t);
+  if (stored.size() != live.size())
+    fail_input(file.string(), ": ", stored.size(), " tensors, this run has ", live.size());
+  for (const auto& [name, tensor] : live) {
+    const auto found = stored.find(name);
+    if (found == stored.end() || at::IntArrayRef(found->second.shape) != tensor.sizes())
+      fail_input(file.string(), ": ", name,
+                 ": missing or of another shape; the checkpoint is of another run");
+    tensor.detach().copy_(to_tensor(found->second));
+  }
+}
+
+std::vector<std::pair<int64_t, fs::path>> numbered(const fs::path& checkpoints) {
+  std::vector<std::pair<int64_t, fs::path>> found;
+  if (!fs::is_directory(checkpoints)) return found;
+  for (const auto& entry : fs::directory_iterator(checkpoints)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with("step-")) continue;
+    int64_t step = 0;
+    const auto end = std::from_chars(name.data() + 5, name.data() + name.size(), step);
+    if (end.ec == std::errc() && end.ptr == name.data() + name.size())
+      found.emplace_back(step, entry.path());
+  }
+  std::sort(found.rbegin(), found.rend());
+  return found;
+}
+
+}  // namespace
+
+void save_checkpoint(const fs::path& folder, const TrainState& s, const std::vector<Param*>& params,
+                     const Optimizer& optimizer) {
+  make_folders(folder.parent_path());
+  StagedFolder staged(folder);
+  const Json state =
+      Json::Object{{"step", s.step},
+                   {"tokens", s.tokens},
+                   {"seconds", s.seconds},
+                   {"best_eval_loss", s.best_eval_loss ? Json(*s.best_eval_loss) : Json()},
+                   {"evaluations_without_gain", s.evaluations_without_gain},
+                   {"threads", s.threads},
+                   {"config", s.config}};
+  write_file(staged.path() / "state.json", state.dump_indented() + "\n");
+  save_tensors(staged.path() / "trained.safetensors", named(params));
+  save_tensors(staged.path() / "optimizer.safetensors", optimizer.state());
+  Json manifest = Json::Object{};
+  for (const char* name : kFiles)
+    manifest.set(name,
+                 Json::Object{{"bytes", static_cast<int64_t>(fs::file_size(staged.path() / name))},
+                              {"checksum", checksum(staged.path() / name)}});
+  write_file(staged.path() / "manifest.json", manifest.dump_indented() + "\n");
+  staged.commit();
+}
+
+TrainState load_checkpoint(const fs::path& folder, const std::vector<Param*>& params,
+                           const Optimizer& optimizer) {
+  if (const auto what = damage(folder))
+    fail_input(folder.string(), ": not a whole checkpoint: ", *what);
+  const std::string where = (folder / "state.json").string();
+  const Json json = read_json(folder / "state.json");
+  TrainState s;
+  s.step = get_int(json, "step", where).value_or(0);
+  s.tokens = get_int(json, "tokens", where).value_or(0);
+  s.seconds = get_double(json, "seconds", where).value_or(0);
+  s.best_eval_loss = get_double(json, "best_eval_loss", where);
+  s.evaluations_without_gain = get_int(json, "evaluations_without_gain", where).value_or(0);
+  s.threads = get_int(json, "threads", where).value_or(0);
+  s.config = get_string(json, "config", where).value_or("");
+  restore(folder / "trained.safetensors", named(params));
+  restore(folder / "optimizer.safetensors", optimizer.state());
+  return s;
+}
+
+std::optional<fs::path> newest_checkpoint(const fs::path& checkpoints) {
+  for (const auto& [step, folder] : numbered(checkpoints)) {
+    const auto what = damage(folder);
+    if (!what) return folder;
+    log_warning(folder.string(), ": passed over: ", *what);
+  }
+  return std::nullopt;
+}
+
+void prune_checkpoints(const fs::path& checkpoints, int64_t keep) {
+  const auto all = numbered(checkpoints);
+  for (size_t i = static_cast<size_t>(keep); i < all.size(); ++i) fs::remove_all(all[i].second);
+}
+
+}  // namespace ft

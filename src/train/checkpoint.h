@@ -1,0 +1,42 @@
+// Resumable state: checkpoints/step-N/, written whole or not at all.
+//   state.json             step, tokens, best eval loss, what the run was (config, threads)
+//   trained.safetensors    every trained tensor in its own dtype
+//   optimizer.safetensors  AdamW's state
+//   manifest.json          size and checksum of each file; written last
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <vector>
+
+#include "model/params.h"
+#include "train/optimizer.h"
+
+namespace ft {
+
+struct TrainState {
+  int64_t step = 0;  ///< steps done
+  int64_t tokens = 0;
+  double seconds = 0;
+  std::optional<double> best_eval_loss;
+  int64_t evaluations_without_gain = 0;
+  std::string config;  ///< to_yaml of the run
+  int64_t threads = 0;
+};
+
+void save_checkpoint(const std::filesystem::path& folder, const TrainState& state,
+                     const std::vector<Param*>& params, const Optimizer& optimizer);
+
+/// Reads state, weights and optimizer back. Error (input) when a file is missing, changed, or of
+/// another run.
+TrainState load_checkpoint(const std::filesystem::path& folder, const std::vector<Param*>& params,
+                           const Optimizer& optimizer);
+
+/// The newest folder checkpoints/step-N whose manifest holds; damaged ones are passed over with a
+/// warning.
+std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& checkpoints);
+
+/// Deletes all but the newest `keep`.
+void prune_checkpoints(const std::filesystem::path& checkpoints, int64_t keep);
+
+}  // namespace ft

@@ -1,0 +1,92 @@
+#include "train/evaluate.h"
+
+#include <chrono>
+#include <cmath>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "finetune/run.h"
+#include "infer/session.h"
+#include "objectives/sft.h"
+
+namespace ft {
+namespace {
+
+/// Losses of the targets of document s, from the losses of all places of the batch.
+std::vector<float> document_losses(const Batch& batch, const float* losses, size_t s) {
+  std::vector<float> found;
+  for (int64_t i = batch.bounds[s]; i < batch.bounds[s + 1]; ++i)
+    if (batch.targets[static_cast<size_t>(i)] != kIgnore) found.push_back(losses[i]);
+  return found;
+}
+
+struct Writers {
+  std::string per_example, token_logprobs;
+
+  void add(size_t index, const std::vector<float>& losses) {
+    double sum = 0;
+    Json::Array logprobs;
+    for (const float loss : losses) {
+      sum += static_cast<double>(loss);
+      logprobs.emplace_back(-static_cast<double>(loss));
+    }
+    const Json mean = losses.empty() ? Json() : Json(sum / static_cast<double>(losses.size()));
+    per_example +=
+        Json(Json::Object{{"index", index}, {"loss", mean}, {"target_tokens", losses.size()}})
+            .dump() +
+        "\n";
+    token_logprobs += Json(Json::Object{{"logprobs", std::move(logprobs)}}).dump() + "\n";
+  }
+};
+
+}  // namespace
+
+Losses evaluate_examples(const Model& model, const std::vector<Example>& examples,
+                         int64_t max_tokens,
+                         const std::function<void(size_t, const std::vector<float>&)>& on_example) {
+  Losses total;
+  for (size_t begin = 0; begin < examples.size();) {
+    Batch batch;
+    size_t end = begin;
+    while (end < examples.size() &&
+           (end == begin ||
+            batch.num_tokens() + static_cast<int64_t>(examples[end].ids.size()) <= max_tokens))
+      batch.add(examples[end++]);
+    total.targets += batch.num_targets();
+    const Tensor losses = sft_token_losses(model, batch).contiguous();
+    const auto* values = static_cast<const float*>(losses.const_data_ptr());
+    for (size_t s = 0; s < end - begin; ++s) {
+      const std::vector<float> own = document_losses(batch, values, s);
+      for (const float loss : own) total.sum += static_cast<double>(loss);
+      if (on_example) on_example(begin + s, own);
+    }
+    begin = end;
+  }
+  return total;
+}
+
+EvalResult evaluate(const EvalOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  const Session session = open_session(options.config, options.adapter);
+  const DataConfig& data = options.config.data;
+  Dataset set = make_dataset(read_rows(data.eval), session.data_context(data), /*keep_empty=*/true);
+  if (options.config.eval.max_examples &&
+      set.documents.size() > static_cast<size_t>(*options.config.eval.max_examples))
+    set.documents.resize(static_cast<size_t>(*options.config.eval.max_examples));
+  std::vector<Example> examples;
+  for (Document& d : set.documents) examples.push_back(std::move(d.example));
+  Writers writers;
+  const Losses losses =
+      evaluate_examples(*session.model, examples, data.packing ? data.max_length : 1,
+                        [&](size_t i, const std::vector<float>& own) { writers.add(i, own); });
+  if (losses.targets == 0) fail_input(data.eval.at(0), ": no trainable token in the data");
+  if (options.per_example) write_file(*options.per_example, writers.per_example);
+  if (options.token_logprobs) write_file(*options.token_logprobs, writers.token_logprobs);
+  EvalResult result{losses.mean(), std::exp(losses.mean()), 0, losses.targets,
+                    static_cast<int64_t>(examples.size())};
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return result;
+}
+
+}  // namespace ft
