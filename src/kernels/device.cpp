@@ -52,6 +52,10 @@ std::string device_text(at::Device device) {
   return "cpu, " + std::to_string(threads) + (threads == 1 ? " thread" : " threads");
 }
 
+int64_t num_threads() {
+  return at::get_num_threads();
+}
+
 void prepare_runtime() {
   // Large buffers come and go every layer: kept by the allocator instead of going back to the
   // kernel page by page.

@@ -19,6 +19,9 @@ int64_t resident_memory();
 /// `NVIDIA H200`, or the number of CPU threads.
 std::string device_text(at::Device device);
 
+/// Intra-op threads in use.
+int64_t num_threads();
+
 /// Settings of the C allocator and of LibTorch that every command wants. Call first in main.
 void prepare_runtime();
 

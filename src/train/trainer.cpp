@@ -1,0 +1,340 @@
+// train(): from a configuration to final/. The step itself is in step.cpp.
+#include "train/trainer.h"
+
+#include <chrono>
+#include <cmath>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "base/seed.h"
+#include "config/fields.h"
+#include "finetune/run.h"
+#include "infer/generate.h"
+#include "kernels/device.h"
+#include "train/evaluate.h"
+#include "train/schedule.h"
+#include "train/signals.h"
+
+namespace ft {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// Settings that a resumed run may change: they decide what is written, not what is computed.
+bool may_change(const std::string& key) {
+  return key.starts_with("log.") || key.starts_with("save.") || key.starts_with("eval.sample") ||
+         key == "output_dir";
+}
+
+void check_same_run(const RunConfig& now, const fs::path& saved_file) {
+  const RunConfig before = load_config(saved_file.string(), {});
+  for (const std::string& key : changed_keys(before, now))
+    if (!may_change(key))
+      fail_usage(
+          saved_file.string(), ": ", key,
+          ": differs from this run's; --resume goes on with the same settings (leave the key "
+          "as it was, or start anew with --overwrite)");
+}
+
+/// The examples of documents, which keep the rest of what they are.
+std::vector<Example> take_examples(std::vector<Document>& documents) {
+  std::vector<Example> examples;
+  for (Document& d : documents) examples.push_back(std::move(d.example));
+  return examples;
+}
+
+}  // namespace
+
+Trainer::Trainer(RunConfig config, bool resume)
+    : config_(std::move(config)), resume_(resume), output_(config_.output_dir) {
+  peak_rate_ = config_.train.learning_rate.value_or(config_.method == "full" ? 1e-5 : 2e-4);
+  config_.train.learning_rate = peak_rate_;
+}
+
+void Trainer::prepare_data() {
+  rows_ = read_split(config_.data, config_.seed);
+  const DataContext context = session_.data_context(config_.data);
+  Dataset train_set = make_dataset(rows_.train, context);
+  counts_ = train_set.counts;
+  format_ = train_set.format;
+  train_ = take_examples(train_set.documents);
+  if (!rows_.eval.empty()) {
+    Dataset eval_set = make_dataset(rows_.eval, context);
+    if (config_.eval.max_examples &&
+        eval_set.documents.size() > static_cast<size_t>(*config_.eval.max_examples))
+      eval_set.documents.resize(static_cast<size_t>(*config_.eval.max_examples));
+    eval_documents_ = std::move(eval_set.documents);
+    eval_ = take_examples(eval_documents_);
+  }
+  loader_.emplace(train_, config_);
+  num_steps_ = loader_->num_steps();
+}
+
+void Trainer::prepare_model() {
+  Model& model = *session_.model;
+  model.decoder.recompute_blocks = config_.train.gradient_checkpointing;
+  if (config_.method == "full") {
+    for (Param& p : model.params.all()) p.train();
+  } else if (config_.lora.resume_from) {
+    session_.adapters = load_adapter(model, *config_.lora.resume_from);
+  } else {
+    session_.adapters = attach_adapter(model, config_.lora, static_cast<uint64_t>(config_.seed));
+  }
+  optimizer_.emplace(model.params.trainable(), config_.train, static_cast<uint64_t>(config_.seed));
+}
+
+void Trainer::report_start() const {
+  const Model& model = *session_.model;
+  const int64_t trained = model.params.num_elements(true), all = model.params.num_elements(false);
+  log_info("model      ", config_.model, " (", model.decoder.spec.family, ", ",
+           dtype_text(model.decoder.dtype), ", ", device_text(model.device), ")");
+  char share[32];
+  std::snprintf(share, sizeof share, "%.4f",
+                100.0 * static_cast<double>(trained) / static_cast<double>(all));
+  log_info("trainable  ", trained, " of ", all, " parameters (", share, " %)");
+  log_info("data       ", counts_.examples, " ", format_, " examples, ", counts_.tokens,
+           " tokens, ", counts_.targets, " trained on (data.train_on: ", config_.data.train_on,
+           "); eval: ", eval_.size(), " examples");
+  if (counts_.truncated + counts_.dropped + counts_.split + counts_.no_targets > 0)
+    log_warning(counts_.truncated, " examples truncated, ", counts_.dropped, " dropped and ",
+                counts_.split, " split at data.max_length ", config_.data.max_length, " (",
+                counts_.tokens_lost, " tokens lost); ", counts_.no_targets,
+                " left out for having no trained token");
+  char filled[32];
+  std::snprintf(filled, sizeof filled, "%.1f", 100 * loader_->occupancy());
+  log_info("rows       ", loader_->num_rows(), " of at most ", config_.data.max_length, " tokens, ",
+           filled, " % filled; ", num_steps_, " steps, learning rate ", peak_rate_);
+}
+
+void Trainer::continue_from_checkpoint() {
+  const auto folder = newest_checkpoint(output_ / "checkpoints");
+  if (!folder) {
+    log_info("resume     no whole checkpoint in ", (output_ / "checkpoints").string(),
+             "; starting from the beginning");
+    return;
+  }
+  const int64_t threads = state_.threads;
+  state_ = load_checkpoint(*folder, session_.model->params.trainable(), *optimizer_);
+  if (state_.threads != threads)
+    log_warning("the checkpoint was made with ", state_.threads, " threads, this run has ", threads,
+                ": results will differ in the last bits");
+  state_.threads = threads;
+  saved_step_ = resumed_step_ = state_.step;
+  log_info("resume     from ", folder->string());
+}
+
+int Trainer::run() {
+  const auto start = Clock::now();
+  if (resume_ && fs::exists(output_ / "config.yaml"))
+    check_same_run(config_, output_ / "config.yaml");
+  session_ = open_session(config_, std::nullopt);
+  prepare_data();
+  prepare_model();
+  make_folders(output_);
+  const FolderLock lock(output_);
+  state_.threads = num_threads();
+  if (resume_) continue_from_checkpoint();
+  report_start();
+  write_file(output_ / "config.yaml", to_yaml(config_));
+  metrics_.emplace(output_ / "metrics.jsonl", state_.step);
+  log_info("ready      after ", duration_text(seconds_since(start)));
+  const StopSignals signals;
+  return loop();
+}
+
+bool Trainer::is_evaluation_step(int64_t done) const {
+  if (eval_.empty()) return false;
+  if (done == num_steps_) return true;
+  if (config_.eval.every_steps) return done % *config_.eval.every_steps == 0;
+  const int64_t parts = config_.eval.evaluations + 1;
+  // Evaluation i of E falls on step round(i * steps / (E + 1)); two on the same step are one.
+  for (int64_t i = 1; i < parts; ++i)
+    if ((2 * i * num_steps_ + parts) / (2 * parts) == done) return done > 0;
+  return false;
+}
+
+int Trainer::loop() {
+  const auto start = Clock::now();
+  const double seconds_before = state_.seconds;
+  if (state_.step == 0 && !eval_.empty()) evaluate_now();
+  bool stopped_early = false;
+  while (state_.step < num_steps_ && !stopped_early) {
+    const auto step_start = Clock::now();
+    const double rate = learning_rate_at(config_.train, peak_rate_, state_.step, num_steps_);
+    StepResult result;
+    try {
+      result = train_step({*session_.model, session_.adapters ? &*session_.adapters : nullptr,
+                           *optimizer_, config_},
+                          loader_->step(state_.step), state_.step, rate);
+    } catch (const Error& e) {
+      progress_.pause();
+      save_now();
+      fail(e.code(), e.what(), "; the state before it is in ", (output_ / "checkpoints").string());
+    }
+    ++state_.step;
+    state_.tokens += result.tokens;
+    record(result, rate, seconds_since(step_start));
+    state_.seconds = seconds_before + seconds_since(start);
+    const bool evaluates = is_evaluation_step(state_.step);
+    if (evaluates) stopped_early = evaluate_now();
+    const bool saves =
+        config_.save.every_steps ? state_.step % *config_.save.every_steps == 0 : evaluates;
+    if (saves || StopSignals::received()) save_now();
+    if (const int signal = StopSignals::received()) {
+      progress_.pause();
+      log_info("stopped by signal ", signal, " after step ", state_.step, "; go on with --resume");
+      return 128 + signal;
+    }
+  }
+  progress_.pause();
+  if (stopped_early)
+    log_info("stopped early: no better evaluation in ", *config_.eval.early_stopping_patience,
+             " tries");
+  finish();
+  return 0;
+}
+
+void Trainer::record(const StepResult& r, double learning_rate, double seconds) {
+  const double epoch =
+      static_cast<double>(state_.step) / static_cast<double>(loader_->steps_per_epoch());
+  const double rate = static_cast<double>(r.tokens) / seconds;
+  const int64_t memory = peak_memory(session_.model->device);
+  metrics_->write(Json::Object{{"type", "train"},
+                               {"step", state_.step},
+                               {"epoch", epoch},
+                               {"loss", r.loss},
+                               {"grad_norm", r.grad_norm},
+                               {"learning_rate", learning_rate},
+                               {"tokens", state_.tokens},
+                               {"target_tokens", r.targets},
+                               {"tokens_per_second", rate},
+                               {"step_seconds", seconds},
+                               {"memory_bytes", memory}});
+  run_seconds_ += seconds;
+  if (state_.step % config_.log.every_steps != 0 && state_.step != num_steps_) return;
+  const double left = run_seconds_ / static_cast<double>(state_.step - resumed_step_) *
+                      static_cast<double>(num_steps_ - state_.step);
+  progress_.show({state_.step, num_steps_, r.loss, learning_rate, rate, memory, left});
+}
+
+bool Trainer::evaluate_now() {
+  const auto start = Clock::now();
+  const Losses losses = evaluate_examples(*session_.model, eval_, config_.data.max_length);
+  const double loss = losses.mean();
+  last_eval_loss_ = loss;
+  const double epoch =
+      static_cast<double>(state_.step) / static_cast<double>(loader_->steps_per_epoch());
+  metrics_->write(Json::Object{{"type", "eval"},
+                               {"step", state_.step},
+                               {"epoch", epoch},
+                               {"loss", loss},
+                               {"perplexity", std::exp(loss)},
+                               {"target_tokens", losses.targets},
+                               {"seconds", seconds_since(start)}});
+  const bool better = !state_.best_eval_loss || loss < *state_.best_eval_loss;
+  progress_.pause();
+  log_info("eval       step ", state_.step, ": loss ", loss, ", perplexity ", std::exp(loss),
+           better && state_.step > 0 ? " (best)" : "");
+  if (state_.step == 0) return false;  // the untrained model is no candidate
+  if (better) {
+    state_.best_eval_loss = loss;
+    state_.evaluations_without_gain = 0;
+    if (config_.save.keep_best) write_final(output_ / "best");
+  } else {
+    ++state_.evaluations_without_gain;
+  }
+  return config_.eval.early_stopping_patience &&
+         state_.evaluations_without_gain >= *config_.eval.early_stopping_patience;
+}
+
+void Trainer::save_now() {
+  if (saved_step_ == state_.step) return;
+  state_.config = to_yaml(config_);
+  const fs::path checkpoints = output_ / "checkpoints";
+  save_checkpoint(checkpoints / ("step-" + std::to_string(state_.step)), state_,
+                  session_.model->params.trainable(), *optimizer_);
+  prune_checkpoints(checkpoints, config_.save.keep);
+  saved_step_ = state_.step;
+}
+
+void Trainer::write_final(const fs::path& folder) const {
+  StagedFolder staged(folder);
+  const Model& model = *session_.model;
+  if (session_.adapters) {
+    save_adapter(model, *session_.adapters, staged.path());
+    copy_tokenizer_files(model.folder, staged.path());
+  } else {
+    NamedTensors tensors;
+    for (const Param& p : model.params.all()) tensors.emplace_back(p.name, p.value);
+    save_model(model, tensors, model.decoder.dtype, model.decoder.spec.is_tied, staged.path());
+  }
+  staged.commit();
+}
+
+void Trainer::write_samples() {
+  if (config_.eval.samples == 0 || eval_documents_.empty() || !session_.tokenizer) return;
+  std::vector<std::vector<int32_t>> prompts;
+  std::vector<const Document*> used;
+  for (const Document& d : eval_documents_) {
+    if (static_cast<int64_t>(prompts.size()) == config_.eval.samples) break;
+    if (d.prompt.empty()) continue;
+    // A rendered conversation brings its own BOS; plain text gets the tokenizer's.
+    prompts.push_back(session_.tokenizer->encode_ids(
+        d.prompt, {.add_special_tokens = d.prompt_messages.is_null()}));
+    used.push_back(&d);
+  }
+  if (prompts.empty()) return;
+  SamplingOptions sampling;
+  sampling.max_new_tokens = config_.eval.sample_max_new_tokens;
+  const auto generated = generate_batch(session_, prompts, sampling, end_tokens(session_));
+  std::string lines;
+  for (size_t i = 0; i < generated.size(); ++i) {
+    const Json prompt =
+        used[i]->prompt_messages.is_null() ? Json(used[i]->prompt) : used[i]->prompt_messages;
+    lines += Json(Json::Object{{"prompt", prompt},
+                               {"reference", used[i]->reference},
+                               {"generated", generated[i].text}})
+                 .dump() +
+             "\n";
+  }
+  write_file(output_ / "samples.jsonl", lines);
+}
+
+void Trainer::finish() {
+  save_now();
+  write_final(output_ / "final");
+  write_samples();
+  metrics_->write(Json::Object{
+      {"type", "summary"},
+      {"steps", state_.step},
+      {"tokens", state_.tokens},
+      {"seconds", state_.seconds},
+      {"tokens_per_second",
+       state_.seconds > 0 ? static_cast<double>(state_.tokens) / state_.seconds : 0},
+      {"peak_memory_bytes", peak_memory(session_.model->device)},
+      {"best_eval_loss", state_.best_eval_loss ? Json(*state_.best_eval_loss) : Json()},
+      {"final_eval_loss", last_eval_loss_ ? Json(*last_eval_loss_) : Json()}});
+  log_info("done       ", state_.step, " steps in ", duration_text(state_.seconds), "; result in ",
+           (output_ / "final").string());
+}
+
+int train(const TrainOptions& options) {
+  const fs::path output = options.config.output_dir;
+  const bool has_results = fs::exists(output / "metrics.jsonl") ||
+                           fs::exists(output / "config.yaml") || fs::exists(output / "final");
+  if (options.resume && options.overwrite) fail_usage("--resume and --overwrite: only one of them");
+  if (has_results && !options.resume && !options.overwrite)
+    fail(Code::kUsage, output.string(),
+         ": holds another run's results; --resume goes on with it, --overwrite starts anew");
+  if (options.resume && fs::exists(output / "final")) {
+    log_info(output.string(), ": this run is finished; nothing left to do");
+    return 0;
+  }
+  return Trainer(options.config, options.resume).run();
+}
+
+}  // namespace ft

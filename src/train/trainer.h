@@ -1,0 +1,53 @@
+// The loop: resume, step, and, every so many steps, evaluate and save. No hooks: what should happen
+// each step is a line in it.
+#pragma once
+
+#include "data/loader.h"
+#include "infer/session.h"
+#include "train/checkpoint.h"
+#include "train/metrics.h"
+#include "train/step.h"
+
+namespace ft {
+
+class Trainer {
+ public:
+  Trainer(RunConfig config, bool resume);
+  /// 0, or 128 + N after signal N.
+  int run();
+
+ private:
+  void prepare_model();
+  void prepare_data();
+  void report_start() const;
+  void continue_from_checkpoint();
+  int loop();
+  void record(const StepResult& result, double learning_rate, double seconds);
+  /// Returns true when early stopping says so.
+  bool evaluate_now();
+  void save_now();
+  void finish();
+  void write_final(const std::filesystem::path& folder) const;
+  void write_samples();
+  bool is_evaluation_step(int64_t done) const;
+
+  RunConfig config_;
+  bool resume_;
+  std::filesystem::path output_;
+  Session session_;
+  SplitRows rows_;
+  std::vector<Example> train_, eval_;
+  std::vector<Document> eval_documents_;
+  DataCounts counts_;
+  std::string format_;
+  std::optional<Loader> loader_;
+  std::optional<Optimizer> optimizer_;
+  std::optional<MetricsFile> metrics_;
+  ProgressLine progress_;
+  TrainState state_;
+  std::optional<double> last_eval_loss_;
+  int64_t num_steps_ = 0, saved_step_ = -1, resumed_step_ = 0;
+  double peak_rate_ = 0, run_seconds_ = 0;
+};
+
+}  // namespace ft
