@@ -1,1 +1,84 @@
-int main() { return 0; }
+// Find the command in the table, run it, turn what goes wrong into one line and an exit status.
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+
+#include "base/error.h"
+#include "base/names.h"
+#include "cli/commands.h"
+
+namespace ft {
+void prepare_runtime();
+namespace {
+
+int report(Code code, const std::string& message) {
+  std::fprintf(stderr, "error: %s\n", message.c_str());
+  return static_cast<int>(code);
+}
+
+/// Errors of LibTorch and the standard library: their first line only.
+int report_foreign(const std::exception& e) {
+  const std::string text = e.what(), first = text.substr(0, text.find('\n'));
+  const bool memory = dynamic_cast<const std::bad_alloc*>(&e) ||
+                      text.find("can't allocate memory") != std::string::npos ||
+                      text.find("out of memory") != std::string::npos;
+  if (memory)
+    return report(Code::kRun,
+                  "out of memory: a smaller train.batch_size or data.max_length, "
+                  "train.gradient_checkpointing: true "
+                  "or method: lora needs less (" +
+                      printable(first) + ")");
+  if (dynamic_cast<const std::filesystem::filesystem_error*>(&e))
+    return report(Code::kOutput, printable(first));
+  return report(Code::kInternal, "internal: " + printable(first) +
+                                     "; this is a fault of finetune, please report it");
+}
+
+int unknown_command(const std::string& name) {
+  std::vector<std::string_view> names;
+  for (const Command& c : commands()) names.push_back(c.name);
+  return report(Code::kUsage, printable(name) + ": no such command" + did_you_mean(name, names) +
+                                  "; commands: " + join(names));
+}
+
+int run(int argc, char** argv) {
+  CLI::App app(
+      "Fine-tunes Gemma and Llama family language models. finetune COMMAND --help tells more.",
+      "finetune");
+  std::map<CLI::App*, Action> actions;
+  for (const Command& c : commands()) {
+    CLI::App* sub = app.add_subcommand(std::string(c.name), std::string(c.help));
+    actions[sub] = c.setup(*sub);
+  }
+  app.set_version_flag("--version", "finetune 0.1.0");
+  if (argc > 1 && argv[1][0] != '-' && !app.get_subcommand_no_throw(argv[1]))
+    return unknown_command(argv[1]);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& e) {
+    return app.exit(e);
+  } catch (const CLI::ParseError& e) {
+    return report(Code::kUsage, printable(e.what()) + " (see finetune --help)");
+  }
+  if (app.get_subcommands().empty())
+    return report(Code::kUsage, "no command; finetune --help lists them");
+  return actions.at(app.get_subcommands()[0])();
+}
+
+}  // namespace
+}  // namespace ft
+
+int main(int argc, char** argv) {
+  ft::prepare_runtime();
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
+  try {
+    return ft::run(argc, argv);
+  } catch (const ft::Error& e) {
+    return ft::report(e.code(), e.what());
+  } catch (const std::exception& e) {
+    return ft::report_foreign(e);
+  }
+}

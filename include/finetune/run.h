@@ -79,13 +79,13 @@ void merge(const RunConfig& config, const std::string& adapter, const std::strin
 /// The data as the model will see it: text for a person, or one JSON document.
 std::string inspect(const RunConfig& config, int64_t num_examples, bool json);
 
-struct TokenizeOptions {
+struct TokenizeRequest {
   std::string model;
   std::optional<std::string> chat_template;
   bool add_special_tokens = false, parse_special = false;
 };
 /// One input line -> one output line. Lines that fail give {"error": ...}.
-void tokenize(const TokenizeOptions& options,
+void tokenize(const TokenizeRequest& options,
               const std::function<std::optional<std::string>()>& read,
               const std::function<void(const std::string&)>& write);
 

@@ -38,7 +38,9 @@ Tensor Decoder::forward(const Sequence& sequence) const {
   // A recomputed block runs again in the backward pass, when the caller's sequence may be gone.
   const auto kept = std::make_shared<const Sequence>(sequence);
   for (int64_t layer = 0; layer < spec.num_layers; ++layer) {
-    const auto block = [this, layer, kept](const Tensor& in) { return run_block(layer, in, *kept); };
+    const auto block = [this, layer, kept](const Tensor& in) {
+      return run_block(layer, in, *kept);
+    };
     x = recompute_blocks && at::GradMode::is_enabled() ? recompute(block, x) : block(x);
   }
   if (sequence.cache) sequence.cache->advance(sequence.documents);

@@ -1,0 +1,28 @@
+// merge(): the adapter folded into the base, tensor by tensor in the base's own dtype.
+#include "adapters/adapters.h"
+#include "base/error.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "finetune/run.h"
+
+namespace ft {
+
+void merge(const RunConfig& config, const std::string& adapter, const std::string& output) {
+  if (fs::exists(output) && !fs::is_empty(output))
+    fail(Code::kOutput, output, ": exists and is not empty; another --output is wanted");
+  const auto model = load_model(config.model, std::nullopt, at::kCPU);
+  const AdapterSet adapters = load_adapter(*model, adapter);
+  bool is_tied = true;
+  const NamedTensors tensors = merged_tensors(*model, is_tied);
+  for (const auto& [name, tensor] : tensors)
+    if (!tensor.to(at::kFloat).isfinite().all().item().toBool())
+      fail_input(
+          adapter, ": ", name,
+          ": the merged weight is not finite; the adapter is damaged or was trained to divergence");
+  StagedFolder staged(output);
+  save_model(*model, tensors, model->decoder.dtype, is_tied, staged.path());
+  staged.commit();
+  log_info("merged     ", adapters.params.size(), " adapter tensors into ", output);
+}
+
+}  // namespace ft

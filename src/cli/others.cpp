@@ -1,0 +1,108 @@
+// merge, inspect, tokenize, convert, help: commands with little of their own to say.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/options.h"
+
+namespace ft {
+
+using Setup = Action(CLI::App& app);
+Setup setup_merge, setup_inspect, setup_tokenize, setup_convert, setup_help;
+
+Action setup_merge(CLI::App& app) {
+  auto shared = std::make_shared<ConfigOptions>();
+  auto adapter = std::make_shared<std::string>(), output = std::make_shared<std::string>();
+  shared->add_to(app, true, false);
+  app.add_option("--adapter", *adapter, "PEFT adapter folder")->type_name("DIR");
+  app.add_option("--output", *output, "folder for the merged model")->type_name("DIR");
+  return [=] {
+    const RunConfig config = shared->load(Purpose::kOther);
+    need(!config.model.empty(), "--model DIR");
+    need(!adapter->empty(), "--adapter DIR");
+    need(!output->empty(), "--output DIR");
+    merge(config, *adapter, *output);
+    return 0;
+  };
+}
+
+Action setup_inspect(CLI::App& app) {
+  auto shared = std::make_shared<ConfigOptions>();
+  auto count = std::make_shared<int64_t>(3);
+  shared->add_to(app, true, true);
+  app.add_option("--n", *count, "examples to show (3)")->check(CLI::NonNegativeNumber);
+  return [=] {
+    const RunConfig config = shared->load(Purpose::kOther);
+    need(!config.model.empty() && !config.data.train.empty(),
+         "--config FILE (or --model DIR and --set data.train=FILE)");
+    const std::string text = inspect(config, *count, shared->json);
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    return 0;
+  };
+}
+
+Action setup_tokenize(CLI::App& app) {
+  auto request = std::make_shared<TokenizeRequest>();
+  auto file = std::make_shared<std::string>();
+  app.add_option("--model", request->model, "model folder (its tokenizer files)")->type_name("DIR");
+  app.add_option("--file", *file, "JSON Lines (default: stdin)")->type_name("FILE");
+  app.add_option("--chat-template", request->chat_template,
+                 "built-in name or file instead of the model's own");
+  app.add_flag("--add-special-tokens", request->add_special_tokens,
+               "add what the tokenizer adds by itself");
+  app.add_flag("--parse-special", request->parse_special,
+               "special-token text becomes special tokens");
+  return [=] {
+    need(!request->model.empty(), "--model DIR");
+    std::ifstream opened;
+    if (!file->empty()) {
+      opened.open(*file);
+      if (!opened) fail_input(*file, ": cannot be read");
+    }
+    std::istream& in = file->empty() ? std::cin : opened;
+    const auto read = [&in]() -> std::optional<std::string> {
+      std::string line;
+      while (std::getline(in, line))
+        if (line.find_first_not_of(" \t\r") != std::string::npos) return line;
+      return std::nullopt;
+    };
+    tokenize(*request, read, [](const std::string& line) {
+      std::fwrite(line.data(), 1, line.size(), stdout);
+      std::fflush(stdout);
+    });
+    return 0;
+  };
+}
+
+Action setup_convert(CLI::App& app) {
+  auto input = std::make_shared<std::string>(), output = std::make_shared<std::string>();
+  app.add_option("in", *input, "GGUF file")->type_name("FILE.gguf");
+  app.add_option("out", *output, "folder to write")->type_name("DIR");
+  return [=] {
+    need(!input->empty() && !output->empty(), "finetune convert FILE.gguf DIR");
+    convert(*input, *output);
+    return 0;
+  };
+}
+
+Action setup_help(CLI::App& app) {
+  auto topic = std::make_shared<std::string>();
+  app.add_option("topic", *topic, "config");
+  return [=] {
+    if (*topic == "config") {
+      std::fputs(config_help().c_str(), stdout);
+    } else if (topic->empty()) {
+      for (const Command& c : commands())
+        std::printf("finetune %-10s %s\n", std::string(c.name).c_str(),
+                    std::string(c.help).c_str());
+    } else {
+      fail_usage("help ", printable(*topic), ": no such topic; config is one");
+    }
+    return 0;
+  };
+}
+
+}  // namespace ft

@@ -1,0 +1,141 @@
+// generate() and chat(): prompts as text, messages or ids -> completions.
+#include <chrono>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "infer/generate.h"
+
+namespace ft {
+namespace {
+
+struct Prompt {
+  std::vector<int32_t> ids;
+  std::string text;  ///< what the user gave, for the result
+};
+
+/// A conversation rendered with the generation prompt. What is written in messages is never taken
+/// for a control token.
+std::vector<int32_t> encode_messages(const Session& session, const Json& messages,
+                                     const Json& tools) {
+  if (!session.chat_template)
+    fail_usage("--prompt: ", session.model->folder.string(),
+               " has no chat template; set data.chat_template "
+               "(--set data.chat_template=chatml) or use --raw for plain text");
+  const Tokenizer& tokenizer = session.need_tokenizer();
+  ChatInput input;
+  input.messages = messages;
+  input.tools = tools;
+  input.add_generation_prompt = true;
+  input.bos_token = tokenizer.bos_token;
+  input.eos_token = tokenizer.eos_token;
+  const RenderedChat chat =
+      session.chat_template->render_for_training(input, tokenizer.special_texts());
+  return tokenizer.encode_ids(chat.text, {.breaks = chat.breaks});
+}
+
+Json as_messages(const std::optional<std::string>& system, const std::string& text) {
+  Json::Array messages;
+  if (system) messages.push_back(Json::Object{{"role", "system"}, {"content", *system}});
+  messages.push_back(Json::Object{{"role", "user"}, {"content", text}});
+  return messages;
+}
+
+Prompt from_text(const Session& session, const GenerateOptions& o, const std::string& text) {
+  if (o.raw)
+    return {session.need_tokenizer().encode_ids(
+                text, {.add_special_tokens = true, .parse_special = false}),
+            text};
+  return {encode_messages(session, as_messages(o.system, text), {}), text};
+}
+
+/// A line of --prompts.
+Prompt from_row(const Session& session, const GenerateOptions& o, const Row& row) {
+  if (const Json* ids = row.value.get_set("input_ids")) {
+    Prompt prompt;
+    if (!ids->is_array()) fail_input(row.where, ": input_ids: a list of token ids is wanted");
+    for (const Json& id : ids->array()) {
+      if (!id.is_int()) fail_input(row.where, ": input_ids: a list of token ids is wanted");
+      prompt.ids.push_back(static_cast<int32_t>(id.integer()));
+    }
+    if (session.tokenizer) prompt.text = session.tokenizer->decode(prompt.ids);
+    return prompt;
+  }
+  if (const Json* messages = row.value.get_set("messages")) {
+    if (!messages->is_array() || messages->array().empty())
+      fail_input(row.where, ": messages: a list of messages is wanted");
+    Json all = *messages;
+    const Json* first_role = all.array()[0].get("role");
+    if (o.system && !(first_role && *first_role == Json("system")))
+      all.array().insert(all.array().begin(),
+                         Json::Object{{"role", "system"}, {"content", *o.system}});
+    const Json* tools = row.value.get("tools");
+    return {encode_messages(session, all, tools ? *tools : Json()), all.dump()};
+  }
+  const auto text = get_string(row.value, "prompt", row.where);
+  if (!text) fail_input(row.where, ": one of the keys prompt, messages or input_ids is wanted");
+  return from_text(session, o, *text);
+}
+
+std::vector<Prompt> collect_prompts(const Session& session, const GenerateOptions& o) {
+  std::vector<Prompt> prompts;
+  for (const std::string& text : o.prompts) prompts.push_back(from_text(session, o, text));
+  if (o.prompts_file)
+    for (const Row& row : read_rows({*o.prompts_file}))
+      prompts.push_back(from_row(session, o, row));
+  if (prompts.empty()) fail_usage("generate: no prompt; --prompt TEXT or --prompts FILE is wanted");
+  return prompts;
+}
+
+}  // namespace
+
+GenerateResult generate(const GenerateOptions& options,
+                        const std::function<void(const std::string&)>& on_text) {
+  const Session session = open_session(options.config, options.adapter);
+  const std::vector<Prompt> prompts = collect_prompts(session, options);
+  std::vector<std::vector<int32_t>> ids;
+  for (const Prompt& p : prompts) ids.push_back(p.ids);
+  const auto start = std::chrono::steady_clock::now();
+  const auto generated =
+      generate_batch(session, ids, options.sampling, end_tokens(session), on_text);
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  GenerateResult result;
+  size_t tokens = 0;
+  for (size_t i = 0; i < generated.size(); ++i) {
+    const Generated& g = generated[i];
+    tokens += g.ids.size();
+    result.completions.push_back({prompts[i / static_cast<size_t>(options.sampling.n)].text, g.text,
+                                  g.ids, g.finish_reason});
+  }
+  result.tokens_per_second = static_cast<double>(tokens) / seconds;
+  return result;
+}
+
+void chat(const GenerateOptions& options, const std::function<std::optional<std::string>()>& read,
+          const std::function<void(const std::string&)>& write) {
+  const Session session = open_session(options.config, options.adapter);
+  const std::vector<int32_t> ends = end_tokens(session);
+  Json::Array messages;
+  if (options.system)
+    messages.push_back(Json::Object{{"role", "system"}, {"content", *options.system}});
+  std::string transcript;  // of a raw conversation
+  while (const auto line = read()) {
+    if (line->empty()) continue;
+    std::vector<int32_t> ids;
+    if (options.raw) {
+      transcript += *line;
+      ids = from_text(session, options, transcript).ids;
+    } else {
+      messages.push_back(Json::Object{{"role", "user"}, {"content", *line}});
+      ids = encode_messages(session, messages, {});
+    }
+    SamplingOptions sampling = options.sampling;
+    sampling.n = 1;
+    const auto answer = generate_batch(session, {ids}, sampling, ends, write);
+    write("\n");
+    transcript += answer[0].text;
+    messages.push_back(Json::Object{{"role", "assistant"}, {"content", answer[0].text}});
+  }
+}
+
+}  // namespace ft
