@@ -37,12 +37,16 @@ struct DataContext {
   const Tokenizer* tokenizer = nullptr;
   const ChatTemplate* chat_template = nullptr;  ///< null: the model has none
   int64_t vocab_size = 0;                       ///< ids must be below it
+  /// Also fill what Document holds besides the example. Off for training data, where it would only
+  /// cost memory and time.
+  bool keep_texts = true;
 };
 
 /// A row turned into text for a person: the conversation before tokenisation.
 struct Document {
   Example example;
-  std::string rendered;   ///< empty for the tokens format
+  std::string rendered;       ///< empty for the tokens format
+  std::vector<Span> offsets;  ///< bytes of `rendered` that each token stands for
   Json prompt_messages;   ///< messages up to the last answer (null when the format has none), for
                           ///< samples
   std::string prompt;     ///< the text a generation would start from
@@ -60,7 +64,8 @@ std::string detect_format(const std::vector<Row>& rows, const DataContext& conte
 struct Dataset {
   std::vector<Document>
       documents;  ///< in input order; over-long and target-less ones already dealt with
-  std::vector<int64_t> row_of;  ///< index into the rows, per document
+  std::vector<int64_t> row_of;   ///< index into the rows, per document
+  std::vector<int64_t> lengths;  ///< tokens of each row, before data.overflow
   std::string format;
   DataCounts counts;
 };

@@ -1,0 +1,138 @@
+// Each step makes a new text; where nothing changes the old one passes through untouched.
+#include "data/normalizer.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "data/unicode_nfc.h"
+
+namespace ft {
+namespace {
+
+constexpr int kMaxDepth = 16;
+// Steps that each lengthen the text could multiply; no real normaliser comes near this.
+constexpr size_t kMaxGrowth = 1 << 28;
+
+AlignedText replace_all(AlignedText text, const SplitPattern& pattern, std::string_view content) {
+  std::vector<ByteRange> found;
+  pattern.find_all(text.view(), found);
+  if (found.empty()) return text;
+  if (text.size() + found.size() * content.size() > 16 * text.size() + kMaxGrowth)
+    fail_input("normalizer: the text grows beyond ", kMaxGrowth, " bytes");
+  AlignedText out;
+  size_t done = 0;
+  for (const auto [begin, end] : found) {
+    out.append(text, done, begin);
+    const uint32_t from = begin < text.size() ? text.origin_begin(begin)
+                          : begin > 0         ? text.origin_end(begin - 1)
+                                              : 0;
+    out.append(content, from, end > begin ? text.origin_end(end - 1) : from);
+    done = end;
+  }
+  out.append(text, done, text.size());
+  return out;
+}
+
+AlignedText prepend(AlignedText text, std::string_view content) {
+  if (text.size() == 0) return text;
+  AlignedText out;
+  out.append(content, text.origin_begin(0), text.origin_begin(0));
+  out.append(text, 0, text.size());
+  return out;
+}
+
+AlignedText strip(AlignedText text, bool left, bool right) {
+  static const SplitPattern spaces("\\p{White_Space}+", SplitPattern::Syntax::kPcre, "strip");
+  std::vector<ByteRange> found;
+  spaces.find_all(text.view(), found);
+  size_t begin = 0, end = text.size();
+  if (left && !found.empty() && found.front().begin == 0) begin = found.front().end;
+  if (right && !found.empty() && found.back().end == end) end = std::max(begin, found.back().begin);
+  return begin == 0 && end == text.size() ? text : text.slice(begin, end);
+}
+
+}  // namespace
+
+std::string required_string(const Json& json, std::string_view key, const std::string& where) {
+  auto value = get_string(json, key, where);
+  if (!value) fail_input(where, ".", key, ": missing, a string is wanted");
+  return *std::move(value);
+}
+
+std::string component_type(const Json& json, const std::string& where) {
+  if (!json.is_object()) fail_input(where, ": an object with a \"type\" is wanted");
+  return required_string(json, "type", where);
+}
+
+const Json::Array& sequence_of(const Json& json, std::string_view key, const std::string& where,
+                               int depth) {
+  const Json* list = json.get(key);
+  if (!list || !list->is_array()) fail_input(where, ".", key, ": missing, a list is wanted");
+  if (depth >= kMaxDepth) fail_input(where, ": nested deeper than ", kMaxDepth, " sequences");
+  return list->array();
+}
+
+std::shared_ptr<const SplitPattern> parse_pattern(const Json* json, const std::string& where) {
+  using Syntax = SplitPattern::Syntax;
+  const Json* literal = json ? json->get("String") : nullptr;
+  const Json* regex = json ? json->get("Regex") : nullptr;
+  const Json* text = literal ? literal : regex;
+  if (!text || !text->is_string())
+    fail_input(where, ".pattern: {\"String\": ...} or {\"Regex\": ...} is wanted");
+  if (literal && literal->string().empty()) fail_input(where, ".pattern: an empty text");
+  return std::make_shared<SplitPattern>(
+      text->string(), literal ? Syntax::kLiteral : Syntax::kOniguruma, where + ".pattern");
+}
+
+Normalizer Normalizer::parse(const Json& json, const std::string& where) {
+  Normalizer result;
+  if (!json.is_null()) result.parse_into(json, where, 0);
+  return result;
+}
+
+void Normalizer::parse_into(const Json& json, const std::string& where, int depth) {
+  const std::string type = component_type(json, where);
+  if (type == "Sequence") {
+    const auto& list = sequence_of(json, "normalizers", where, depth);
+    for (size_t i = 0; i < list.size(); ++i)
+      parse_into(list[i], str(where, ".normalizers[", i, "]"), depth + 1);
+  } else if (type == "Replace") {
+    steps_.push_back({Kind::kReplace, required_string(json, "content", where),
+                      parse_pattern(json.get("pattern"), where)});
+  } else if (type == "Prepend") {
+    steps_.push_back({Kind::kPrepend, required_string(json, "prepend", where), nullptr});
+  } else if (type == "Strip") {
+    steps_.push_back({Kind::kStrip, "", nullptr, get_bool(json, "strip_left", where).value_or(true),
+                      get_bool(json, "strip_right", where).value_or(true)});
+  } else if (type == "NFC") {
+    steps_.push_back({Kind::kNfc, "", nullptr});
+  } else if (type == "NFD") {
+    steps_.push_back({Kind::kNfd, "", nullptr});
+  } else {
+    fail_input(where, ": normalizer \"", printable(type),
+               "\" is not supported (Sequence, Replace, Prepend, Strip, NFC and NFD are)");
+  }
+}
+
+AlignedText Normalizer::apply(AlignedText text) const {
+  for (const Step& step : steps_) {
+    switch (step.kind) {
+      case Kind::kReplace:
+        text = replace_all(std::move(text), *step.pattern, step.content);
+        break;
+      case Kind::kPrepend:
+        text = prepend(std::move(text), step.content);
+        break;
+      case Kind::kStrip:
+        text = strip(std::move(text), step.left, step.right);
+        break;
+      case Kind::kNfc:
+      case Kind::kNfd:
+        text = normalize_canonical(text, step.kind == Kind::kNfc);
+        break;
+    }
+  }
+  return text;
+}
+
+}  // namespace ft

@@ -1,0 +1,68 @@
+// The Tokenizer built from parts, as in the `tokenizers` library: added tokens -> normaliser ->
+// pre-tokeniser -> BPE -> tokens around the text, and a decoder for the way back. tokenizer.json
+// and tiktoken files both end up as such a list of parts.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "data/added_tokens.h"
+#include "data/bpe.h"
+#include "data/normalizer.h"
+#include "data/pre_tokenizer.h"
+#include "data/token_decoder.h"
+#include "data/tokenizer.h"
+
+namespace ft {
+
+struct TokenizerParts {
+  std::unique_ptr<Bpe> bpe;
+  std::vector<AddedToken> added;
+  Normalizer normalizer;
+  PreTokenizer pre_tokenizer;
+  TokenDecoder decoder;
+  std::vector<int32_t> prefix, suffix;  ///< put around the text by add_special_tokens
+
+  const AddedToken* find_added(std::string_view content) const;
+  /// Added tokens first, then the vocabulary; -1 when neither has it.
+  int32_t id_of(std::string_view text) const;
+};
+
+class PipelineTokenizer : public Tokenizer {
+ public:
+  explicit PipelineTokenizer(TokenizerParts parts);
+
+  std::vector<Token> encode(std::string_view text, const EncodeOptions& options) const override;
+  std::string decode(std::span<const int32_t> ids, bool skip_special) const override;
+  std::string piece(int32_t id) const override;
+  std::optional<int32_t> id_of(std::string_view piece) const override;
+  bool is_special(int32_t id) const override;
+  int64_t size() const override;
+  std::vector<std::string> special_texts() const override;
+
+ private:
+  struct Run;  // one call of encode
+
+  TokenizerParts parts_;
+  std::unordered_map<int32_t, size_t> added_by_id_;
+  std::unordered_map<std::string, int32_t> added_ids_;
+  AddedTokenMatcher raw_, normalized_;
+
+  void encode_plain(Run& run, size_t begin, size_t end) const;
+  void encode_valid(Run& run, size_t begin, size_t end) const;
+  void encode_normalized(Run& run, AlignedText text) const;
+};
+
+/// <folder>/tokenizer.json. Error (input) on anything that is missing, wrong or not supported.
+TokenizerParts load_tokenizer_json(const std::filesystem::path& file);
+
+/// Whether the content of a tokenizer.model is a tiktoken list (base64 and rank on each line) and
+/// not a sentencepiece model.
+bool is_tiktoken(std::string_view content);
+/// Llama 3's tiktoken file with Meta's split pattern and special tokens.
+TokenizerParts parse_tiktoken(std::string_view content, const std::string& where);
+
+}  // namespace ft
