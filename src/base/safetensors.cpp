@@ -96,31 +96,11 @@ std::vector<StoredTensor> read_shards(const fs::path& folder, const fs::path& in
   return all;
 }
 
-class OutputFile {
- public:
-  explicit OutputFile(const fs::path& file) : path_(file), file_(std::fopen(file.c_str(), "wb")) {
-    check(file_);
-  }
-  ~OutputFile() {
-    if (file_) std::fclose(file_);
-  }
-  void write(const void* data, size_t size) {
-    check(size == 0 || std::fwrite(data, 1, size, file_) == size);
-  }
-  void close() {
-    FILE* f = file_;
-    file_ = nullptr;
-    check(std::fclose(f) == 0);
-    sync_path(path_);
-  }
-
- private:
-  void check(bool good) const {
-    if (!good) fail(Code::kOutput, path_.string(), ": cannot be written: ", std::strerror(errno));
-  }
-  fs::path path_;
-  FILE* file_;
-};
+size_t byte_size(const TensorToWrite& t) {
+  size_t bytes = dtype_size(t.dtype);
+  for (const int64_t d : t.shape) bytes *= static_cast<size_t>(d);
+  return bytes;
+}
 
 }  // namespace
 
@@ -189,36 +169,74 @@ std::vector<StoredTensor> read_model_tensors(const fs::path& folder) {
              ": no weights: model.safetensors or model.safetensors.index.json is wanted");
 }
 
-void write_safetensors(const fs::path& path, const std::vector<TensorToWrite>& tensors,
-                       const std::map<std::string, std::string>& metadata) {
+class SafetensorsWriter::OutputFile {
+ public:
+  explicit OutputFile(const fs::path& file) : path_(file), file_(std::fopen(file.c_str(), "wb")) {
+    check(file_);
+  }
+  ~OutputFile() {
+    if (file_) std::fclose(file_);
+  }
+  void write(const void* data, size_t size) {
+    check(size == 0 || std::fwrite(data, 1, size, file_) == size);
+  }
+  void close() {
+    FILE* f = file_;
+    file_ = nullptr;
+    check(std::fclose(f) == 0);
+    sync_path(path_);
+  }
+
+ private:
+  void check(bool good) const {
+    if (!good) fail(Code::kOutput, path_.string(), ": cannot be written: ", std::strerror(errno));
+  }
+  fs::path path_;
+  FILE* file_;
+};
+
+SafetensorsWriter::SafetensorsWriter(const fs::path& path,
+                                     const std::vector<TensorToWrite>& tensors,
+                                     const std::map<std::string, std::string>& metadata) {
   Json meta = Json::Object{{"format", "pt"}};
   for (const auto& [key, value] : metadata) meta.set(key, value);
   Json header = Json::Object{{"__metadata__", meta}};
-  size_t offset = 0;
-  std::vector<size_t> sizes;
   for (const auto& t : tensors) {
-    size_t bytes = dtype_size(t.dtype);
     Json::Array shape;
-    for (const int64_t d : t.shape) {
-      bytes *= static_cast<size_t>(d);
-      shape.emplace_back(d);
-    }
-    header.object().emplace_back(
-        t.name, Json::Object{{"dtype", dtype_name(t.dtype)},
-                             {"shape", shape},
-                             {"data_offsets", Json::Array{offset, offset + bytes}}});
-    sizes.push_back(bytes);
-    offset += bytes;
+    for (const int64_t d : t.shape) shape.emplace_back(d);
+    const size_t end = left_ + byte_size(t);
+    header.object().emplace_back(t.name, Json::Object{{"dtype", dtype_name(t.dtype)},
+                                                      {"shape", shape},
+                                                      {"data_offsets", Json::Array{left_, end}}});
+    left_ = end;
   }
   std::string text = header.dump();
   text.append((64 - (8 + text.size()) % 64) % 64,
               ' ');  // data begins on a cache line, so float reads are aligned
   const uint64_t length = text.size();
-  OutputFile out(path);
-  out.write(&length, 8);
-  out.write(text.data(), text.size());
-  for (size_t i = 0; i < tensors.size(); ++i) out.write(tensors[i].data, sizes[i]);
-  out.close();
+  file_ = std::make_unique<OutputFile>(path);
+  file_->write(&length, 8);
+  file_->write(text.data(), text.size());
+}
+
+SafetensorsWriter::~SafetensorsWriter() = default;
+
+void SafetensorsWriter::write(const void* data, size_t size) {
+  FT_INVARIANT(size <= left_);
+  file_->write(data, size);
+  left_ -= size;
+}
+
+void SafetensorsWriter::finish() {
+  FT_INVARIANT(left_ == 0);
+  file_->close();
+}
+
+void write_safetensors(const fs::path& path, const std::vector<TensorToWrite>& tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  SafetensorsWriter out(path, tensors, metadata);
+  for (const auto& t : tensors) out.write(t.data, byte_size(t));
+  out.finish();
 }
 
 }  // namespace ft

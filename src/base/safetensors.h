@@ -42,10 +42,32 @@ struct TensorToWrite {
   std::string name;
   DType dtype;
   std::vector<int64_t> shape;
-  const void* data;  ///< contiguous
+  const void* data;  ///< contiguous; not looked at by SafetensorsWriter
 };
 
-/// Writes and syncs one file; `__metadata__` gets {"format": "pt"} and the extra entries.
+/// Writes one file piece by piece, so that no more than a piece has to be in memory. `__metadata__`
+/// gets {"format": "pt"} and the extra entries.
+class SafetensorsWriter {
+ public:
+  /// Writes the header; the tensors' data follows in this order.
+  SafetensorsWriter(const std::filesystem::path& file, const std::vector<TensorToWrite>& tensors,
+                    const std::map<std::string, std::string>& metadata = {});
+  ~SafetensorsWriter();
+  SafetensorsWriter(const SafetensorsWriter&) = delete;
+  SafetensorsWriter& operator=(const SafetensorsWriter&) = delete;
+
+  /// The next bytes of the data; where one tensor ends and the next begins does not matter.
+  void write(const void* data, size_t size);
+  /// Syncs and closes. All announced bytes must have been written.
+  void finish();
+
+ private:
+  class OutputFile;
+  std::unique_ptr<OutputFile> file_;
+  size_t left_ = 0;
+};
+
+/// Writes and syncs one file from tensors in memory.
 void write_safetensors(const std::filesystem::path& file, const std::vector<TensorToWrite>& tensors,
                        const std::map<std::string, std::string>& metadata = {});
 
