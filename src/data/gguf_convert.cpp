@@ -79,10 +79,12 @@ Json generation_config(const GgufVocabulary& vocabulary) {
 }
 
 void check_target(const fs::path& folder) {
-  if (!fs::exists(folder)) return;
-  if (!fs::is_directory(folder))
+  std::error_code error;  // a folder that cannot be looked at fails when it is written
+  const fs::file_status status = fs::status(folder, error);
+  if (error || !fs::exists(status)) return;
+  if (!fs::is_directory(status))
     fail(Code::kOutput, folder.string(), ": a file is in the way, a folder to be made is wanted");
-  if (!fs::is_empty(folder))
+  if (!fs::is_empty(folder, error))
     fail(Code::kOutput, folder.string(),
          ": the folder is not empty; choose another one or remove it first");
 }
