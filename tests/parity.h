@@ -30,6 +30,6 @@ inline std::filesystem::path test_data() {
 }  // namespace ft
 
 /// Skips the running test, saying which file is absent.
-#define FT_NEEDS(path)                \
-  if (!std::filesystem::exists(path)) \
-  GTEST_SKIP() << "not there: " << std::filesystem::path(path).string()
+#define FT_NEEDS(needed)              \
+  if (!std::filesystem::exists(needed)) \
+  GTEST_SKIP() << "not there: " << std::filesystem::path(needed).string()
