@@ -50,7 +50,7 @@ class Breaker {
       // After the first character: inside of every special text that begins here.
       const size_t inside = at + jinja::width(text[at]);
       out.append(text, done, inside - done);
-      out += jinja::kBreak;
+      out += jinja::kBreakMark;
       done = inside;
     }
     return done == 0 ? std::move(text) : out.append(text, done);
@@ -151,11 +151,11 @@ RenderedChat without_marks(const std::string& marked, const std::string& name) {
   int open = 0;
   for (const char c : marked) {
     const size_t at = out.text.size();
-    if (c == jinja::kBreak) {
+    if (c == jinja::kBreakMark) {
       if (out.breaks.empty() || out.breaks.back() != at) out.breaks.push_back(at);
-    } else if (c == jinja::kGenerationBegin) {
+    } else if (c == jinja::kBeginMark) {
       if (open++ == 0) out.trained.push_back({at, at});
-    } else if (c == jinja::kGenerationEnd) {
+    } else if (c == jinja::kEndMark) {
       if (--open < 0) break;
       if (open == 0) out.trained.back().end = at;
     } else {

@@ -66,7 +66,8 @@ std::vector<std::pair<Value, Value>> pairs(Runtime& runtime, std::string_view fu
       out = given.dict().items;
       continue;
     }
-    for (const Value& item : iterate(given, runtime.budget)->items) {
+    const auto elements = iterate(given, runtime.budget);
+    for (const Value& item : elements->items) {
       const auto pair = iterate(item, runtime.budget);
       if (pair->items.size() != 2) raise(function, " wants pairs of key and value");
       if (pair->items[0].is_dict() || pair->items[0].is_seq()) raise("unhashable key");

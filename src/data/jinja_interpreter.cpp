@@ -55,15 +55,15 @@ void Interpreter::write(std::string_view text) {
 Interpreter::Flow Interpreter::run(const Body& body) {
   for (const auto& stmt : body) {
     const Flow flow = run(*stmt);
-    if (flow != Flow::kOn) return flow;
+    if (flow != Flow::kNext) return flow;
   }
-  return Flow::kOn;
+  return Flow::kNext;
 }
 
 Interpreter::Flow Interpreter::run(const Stmt& s) {
   const Level level(*this);
   line_ = s.line;
-  Flow flow = Flow::kOn;
+  Flow flow = Flow::kNext;
   switch (s.kind) {
     case StmtKind::kText:
       write(s.text);
@@ -105,9 +105,9 @@ Interpreter::Flow Interpreter::run(const Stmt& s) {
     case StmtKind::kGeneration:
       return run_generation(s);
     case StmtKind::kBreak:
-      return Flow::kLeave;
+      return Flow::kBreak;
     case StmtKind::kContinue:
-      return Flow::kAgain;
+      return Flow::kContinue;
   }
   return flow;
 }
@@ -145,9 +145,9 @@ Interpreter::Flow Interpreter::run_for(const Stmt& s, const Value& items, int de
     const NewScope scope(*this, scope_);
     if (ast_.loop >= 0) scope_->set(ast_.loop, Value(loop));
     assign(*s.target, loop->items[loop->at]);
-    if (run(s.body) == Flow::kLeave) break;
+    if (run(s.body) == Flow::kBreak) break;
   }
-  return Flow::kOn;
+  return Flow::kNext;
 }
 
 Interpreter::Flow Interpreter::run_with(const Stmt& s) {
@@ -161,9 +161,9 @@ Interpreter::Flow Interpreter::run_with(const Stmt& s) {
 
 Interpreter::Flow Interpreter::run_generation(const Stmt& s) {
   const NewScope scope(*this, scope_);
-  if (mark_) write(std::string_view(&kGenerationBegin, 1));
+  if (mark_) write(std::string_view(&kBeginMark, 1));
   const Flow flow = run(s.body);
-  if (mark_) write(std::string_view(&kGenerationEnd, 1));
+  if (mark_) write(std::string_view(&kEndMark, 1));
   return flow;
 }
 

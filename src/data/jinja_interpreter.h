@@ -36,7 +36,7 @@ class Interpreter {
                   int depth);
 
  private:
-  enum class Flow { kOn, kLeave, kAgain };  // none, break, continue
+  enum class Flow { kNext, kBreak, kContinue };
 
   const Ast& ast_;
   Runtime& runtime_;

@@ -272,6 +272,8 @@ class Lexer {
         out += kValues[known];
       } else if (c == 'x' || c == 'u' || c == 'U') {
         i += hex(raw.substr(i + 1), c == 'x' ? 2 : c == 'u' ? 4 : 8, out);
+      } else if (c == 'N') {
+        error("\\N{...} in a string is not supported, write the character or \\u");
       } else if (c >= '0' && c <= '7') {
         char32_t point = 0;
         size_t n = 0;

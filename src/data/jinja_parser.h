@@ -55,6 +55,9 @@ class Parser {
   [[noreturn]] void unexpected(std::string_view wanted) const;
   static std::string describe(const Token& token);
   int name_id(const std::string& name);
+  // Vectors of nodes: initializer lists cannot move.
+  static std::vector<ExprPtr> one_of(ExprPtr a);
+  static std::vector<ExprPtr> pair_of(ExprPtr a, ExprPtr b);
   ExprPtr node(ExprKind kind, int line, std::vector<ExprPtr> items = {}) const;
   ExprPtr name_node(const std::string& name, int line);
 

@@ -233,6 +233,24 @@ Value reverse(Runtime& runtime, const Value& input, const Args& args) {
   return iterator(runtime, std::move(out));
 }
 
+/// Rows of so many elements, the last one filled up when there is something to fill with.
+Value batch(Runtime& runtime, const Value& input, const Args& args) {
+  const Bound bound("batch", args, {"linecount", "fill_with"}, 1);
+  const int64_t size = bound.integer(0, 0);
+  if (size < 1 || size > static_cast<int64_t>(kMaxItems)) raise("batch: linecount is out of range");
+  std::vector<Value> rows, row;
+  const auto flush = [&] { rows.push_back(Value::list(runtime.budget, std::exchange(row, {}))); };
+  for (Value& item : elements(runtime, input)) {
+    if (static_cast<int64_t>(row.size()) == size) flush();
+    row.push_back(std::move(item));
+  }
+  if (!row.empty()) {
+    if (bound[1] && !bound[1]->is_none()) row.resize(static_cast<size_t>(size), *bound[1]);
+    flush();
+  }
+  return iterator(runtime, std::move(rows));
+}
+
 Args rest_of(const Args& args, size_t taken) {
   Args rest;
   rest.named = args.named;
@@ -286,6 +304,7 @@ Value select(Runtime& runtime, const Value& input, const Args& args) {
 }
 
 constexpr Filter kFilters[] = {
+    {"batch", batch},
     {"dictsort", dictsort},
     {"first", first},
     {"groupby", groupby},

@@ -115,6 +115,8 @@ std::unique_ptr<Stmt> Parser::if_() {
 std::unique_ptr<Stmt> Parser::for_() {
   auto s = make(StmtKind::kFor, take().line);
   s->target = target("in");
+  if (s->target->kind == ExprKind::kName && s->target->name == name_id("loop"))
+    error(s->line, "Can't assign to special loop variable in for-loop target");
   expect_word("in");
   s->expr = tuple(false, "recursive");
   if (skip_word("if")) s->condition = expression();

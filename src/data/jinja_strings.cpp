@@ -213,20 +213,7 @@ Value capitalize_method(Runtime& runtime, const Value& self, const Args& args) {
 
 Value swapcase(Runtime& runtime, const Value& self, const Args& args) {
   const Bound bound("swapcase", args, {});
-  const std::string& text = self_text(runtime, self);
-  std::string out;
-  for (size_t at = 0; at < text.size();) {
-    const size_t begin = at;
-    if (is_mark(text[at])) {
-      out += text[at++];
-      continue;
-    }
-    next_point(text, at);
-    const std::string_view c = std::string_view(text).substr(begin, at - begin);
-    const std::string up = to_case(c, Case::kUpper);
-    out += up == c ? to_case(c, Case::kLower) : up;
-  }
-  return out;
+  return swap_case(self_text(runtime, self));
 }
 
 enum class Class { kDigit, kLetter, kLetterOrDigit, kSpace, kLower, kUpper };

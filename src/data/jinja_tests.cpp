@@ -15,10 +15,10 @@ int order(Runtime& runtime, const Value& a, const Args& args, std::string_view o
   return compare(a, other(args), runtime.budget, op);
 }
 
-int64_t integer_of(const Value& v) {
-  if (v.is_undefined()) raise(v.undefined_message());
-  if (!v.is_int()) raise("'", v.type_name(), "' object is no integer");
-  return v.integer();
+/// v % 2 == wanted; 3.0 is odd, 3.5 neither.
+bool has_remainder(Runtime& runtime, const Value& v, double wanted) {
+  if (!v.is_undefined() && !v.is_number()) raise("'", v.type_name(), "' object is no number");
+  return modulo(runtime, v, Value(int64_t{2})).number() == wanted;
 }
 
 bool is_iterable(const Value& v) {
@@ -46,7 +46,7 @@ constexpr Test kTests[] = {
      [](R& r, const V& v, const A& a) { return modulo(r, v, other(a)).number() == 0; }},
     {"eq", [](R& r, const V& v, const A& a) { return equals(v, other(a), r.budget); }},
     {"equalto", [](R& r, const V& v, const A& a) { return equals(v, other(a), r.budget); }},
-    {"even", [](R&, const V& v, const A&) { return integer_of(v) % 2 == 0; }},
+    {"even", [](R& r, const V& v, const A&) { return has_remainder(r, v, 0); }},
     {"false", [](R&, const V& v, const A&) { return v.is_bool() && !v.boolean(); }},
     {"filter",
      [](R& r, const V& v, const A&) { return find_filter(to_text(v, r.budget)) != nullptr; }},
@@ -65,7 +65,7 @@ constexpr Test kTests[] = {
     {"ne", [](R& r, const V& v, const A& a) { return !equals(v, other(a), r.budget); }},
     {"none", [](R&, const V& v, const A&) { return v.is_none(); }},
     {"number", [](R&, const V& v, const A&) { return v.is_number(); }},
-    {"odd", [](R&, const V& v, const A&) { return integer_of(v) % 2 != 0; }},
+    {"odd", [](R& r, const V& v, const A&) { return has_remainder(r, v, 1); }},
     {"sameas",
      [](R& r, const V& v, const A& a) {
        return v.type_name() == other(a).type_name() && equals(v, other(a), r.budget);

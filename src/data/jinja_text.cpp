@@ -58,7 +58,7 @@ std::string Text::cut(size_t begin, size_t end) const {
     const auto [at, mark] = *next;
     // A mark between two parts goes to one of them: begins to the right one, the others to the
     // left. At the ends of the whole text every mark stays.
-    const bool from_left = mark != kGenerationBegin;
+    const bool from_left = mark != kBeginMark;
     const bool after = at > begin || (at == begin && (!from_left || begin == 0));
     const bool before = at < end || (at == end && (from_left || end == plain_.size()));
     if (!after || !before) continue;

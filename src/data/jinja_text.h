@@ -19,9 +19,9 @@
 
 namespace ft::jinja {
 
-inline constexpr char kBreak = '\xff';
-inline constexpr char kGenerationBegin = '\xfe';
-inline constexpr char kGenerationEnd = '\xfd';
+inline constexpr char kBreakMark = '\xff';
+inline constexpr char kBeginMark = '\xfe';
+inline constexpr char kEndMark = '\xfd';
 
 inline bool is_mark(char c) {
   return static_cast<unsigned char>(c) >= 0xfd;
@@ -108,5 +108,9 @@ std::string to_case(std::string_view text, Case wanted);
 /// str.title() and str.capitalize().
 std::string title(std::string_view text);
 std::string capitalize(std::string_view text);
+/// The title filter of jinja2: a word begins after blanks, hyphens and opening brackets only.
+std::string title_words(std::string_view text);
+/// str.swapcase()
+std::string swap_case(std::string_view text);
 
 }  // namespace ft::jinja

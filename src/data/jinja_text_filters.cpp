@@ -26,23 +26,7 @@ Value capitalize_filter(Runtime& runtime, const Value& input, const Args& args) 
 Value title_filter(Runtime& runtime, const Value& input, const Args& args) {
   const Bound bound("title", args, {});
   const std::string text = printed(runtime, input);
-  static constexpr std::string_view kBefore = "-({[<";
-  std::string out;
-  bool begins = true;
-  for (size_t at = 0; at < text.size();) {
-    const size_t begin = at;
-    if (is_mark(text[at])) {
-      out += text[at++];
-      continue;
-    }
-    const char32_t p = next_point(text, at);
-    const bool delimits =
-        is_space(p) || (p < 0x80 && kBefore.find(static_cast<char>(p)) != std::string_view::npos);
-    out += to_case(std::string_view(text).substr(begin, at - begin),
-                   begins ? Case::kUpper : Case::kLower);
-    begins = delimits;
-  }
-  return out;
+  return title_words(text);
 }
 
 Value trim(Runtime& runtime, const Value& input, const Args& args) {

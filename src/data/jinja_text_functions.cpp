@@ -67,7 +67,8 @@ std::string join_texts(Runtime& runtime, const std::string& separator, const Val
                        bool any) {
   Builder out(runtime.budget);
   bool first = true;
-  for (const Value& item : iterate(items, runtime.budget)->items) {
+  const auto elements = iterate(items, runtime.budget);
+  for (const Value& item : elements->items) {
     runtime.budget.work();
     if (!first) out.append(separator);
     first = false;

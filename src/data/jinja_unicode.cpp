@@ -226,25 +226,29 @@ void append_cased(std::string& out, char32_t p, Case wanted) {
     append_point(out, title_point(p));
   } else if (l) {
     for (int i = 0; i < 3 && l->upper[i]; ++i)
-      append_point(out, wanted == Case::kTitle && i > 0 ? lower(l->upper[i]) : l->upper[i]);
+      append_point(out, wanted == Case::kTitle && i > 0 && is_cased(l->upper[i - 1])
+                            ? lower(l->upper[i])
+                            : l->upper[i]);
   } else {
     append_point(out, upper(p));
   }
 }
 
-/// Goes over the text; `choose(previous is cased)` says which case a code point gets.
+/// Goes over the text; `choose(previous is cased, previous, this)` says which case a code point
+/// gets.
 template <typename Choose>
 std::string map_text(std::string_view text, Choose choose) {
   std::string out;
   out.reserve(text.size());
   bool after_cased = false;
+  char32_t before = U' ';
   for (size_t at = 0; at < text.size();) {
     if (is_mark(text[at])) {
       out += text[at++];
       continue;
     }
     const char32_t p = next_point(text, at);
-    const Case wanted = choose(after_cased);
+    const Case wanted = choose(after_cased, before, p);
     // The Greek sigma at the end of a word has a form of its own.
     size_t peek = at;
     while (peek < text.size() && is_mark(text[peek])) ++peek;
@@ -255,6 +259,7 @@ std::string map_text(std::string_view text, Choose choose) {
       append_cased(out, p, wanted);
     }
     after_cased = is_cased(p);
+    before = p;
   }
   return out;
 }
@@ -304,19 +309,35 @@ bool is_printable(char32_t p) {
 }
 
 std::string to_case(std::string_view text, Case wanted) {
-  return map_text(text, [wanted](bool) { return wanted; });
+  return map_text(text, [wanted](bool, char32_t, char32_t) { return wanted; });
 }
 
 std::string title(std::string_view text) {
-  return map_text(text, [](bool after_cased) { return after_cased ? Case::kLower : Case::kTitle; });
+  return map_text(text, [](bool after_cased, char32_t, char32_t) {
+    return after_cased ? Case::kLower : Case::kTitle;
+  });
 }
 
 std::string capitalize(std::string_view text) {
   bool first = true;
-  return map_text(text, [&first](bool) {
+  return map_text(text, [&first](bool, char32_t, char32_t) {
     const bool is_first = first;
     first = false;
     return is_first ? Case::kTitle : Case::kLower;
+  });
+}
+
+std::string title_words(std::string_view text) {
+  return map_text(text, [](bool, char32_t before, char32_t) {
+    const bool begins = is_space(before) || before == '-' || before == '(' || before == '{' ||
+                        before == '[' || before == '<';
+    return begins ? Case::kUpper : Case::kLower;
+  });
+}
+
+std::string swap_case(std::string_view text) {
+  return map_text(text, [](bool, char32_t, char32_t p) {
+    return upper(p) == p && !(p >= 0x80 && long_upper(p)) ? Case::kLower : Case::kUpper;
   });
 }
 

@@ -206,6 +206,13 @@ bool contains(const Value& container, const Value& item, Budget& budget) {
   }
   if (!container.is_seq() && !container.is_undefined())
     raise("argument of type '", container.type_name(), "' is not iterable");
+  if (container.is_seq() && container.seq().form == Form::kIterator) {
+    // Looking for an element uses an iterator up as far as it goes.
+    const Seq& seq = container.seq();
+    while (seq.next < seq.items.size())
+      if (equals(seq.items[seq.next++], item, budget)) return true;
+    return false;
+  }
   const auto items = iterate(container, budget);
   return std::any_of(items->items.begin(), items->items.end(),
                      [&](const Value& v) { return equals(v, item, budget); });

@@ -104,7 +104,9 @@ Value round_filter(Runtime&, const Value& input, const Args& args) {
   if (!std::isfinite(value)) return value;
   if (precision < 0) {
     const double scale = std::pow(10.0, static_cast<double>(-precision));
-    return std::nearbyint(value / scale) * scale;
+    const double rounded = std::nearbyint(value / scale) * scale;
+    return input.is_int() && std::abs(rounded) < 9e18 ? Value(static_cast<int64_t>(rounded))
+                                                      : Value(rounded);
   }
   // printf rounds the exact binary value half to even, which is what Python's round() does.
   char buffer[800];
