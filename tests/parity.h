@@ -30,6 +30,6 @@ inline std::filesystem::path test_data() {
 }  // namespace ft
 
 /// Skips the running test, saying which file is absent.
-#define FT_NEEDS(file)                \
-  if (!std::filesystem::exists(file)) \
-  GTEST_SKIP() << "not there: " << std::filesystem::path(file).string()
+#define FT_NEEDS(needed)              \
+  if (!std::filesystem::exists(needed)) \
+  GTEST_SKIP() << "not there: " << std::filesystem::path(needed).string()
