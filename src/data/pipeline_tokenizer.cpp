@@ -170,7 +170,8 @@ int64_t PipelineTokenizer::size() const {
 
 std::vector<std::string> PipelineTokenizer::special_texts() const {
   std::vector<std::string> texts;
-  for (const AddedToken& token : parts_.added) texts.push_back(token.content);
+  for (const AddedToken& token : parts_.added)
+    if (token.special) texts.push_back(token.content);
   return texts;
 }
 
