@@ -44,7 +44,10 @@ struct Filter {
 };
 struct Test {
   std::string_view name;
-  TestFunction apply;
+  TestFunction function;
+  bool takes_other = false;  ///< `is eq 2`; the others take nothing
+
+  bool apply(Runtime& runtime, const Value& input, const Args& args) const;
 };
 /// A method of str, list, tuple or dict.
 struct Method {

@@ -329,7 +329,8 @@ TEST(Jinja, LimitsOnNumbers) {
                  {"{{ (-9223372036854775807 - 1) // -1 }}", "out of range"},
                  {"{{ (-9223372036854775807 - 1)|abs }}", "out of range"},
                  {"{{ 1 / 0 }}", "division by zero"},
-                 {"{{ 1 % 0 }}", "division by zero"}});
+                 {"{{ 1 % 0 }}", "division by zero"},
+                 {"{{ n is none[0] }}", "takes no argument"}});
   expect_values({{"(-9223372036854775807 - 1) % -1", "0"},
                  {"[1, 2][::-9223372036854775807]", "[2]"},
                  {"range(9223372036854775800, 9223372036854775807, 5)|list|length", "2"}});
