@@ -24,8 +24,15 @@ namespace {
 
 constexpr int kMaxDepth = 64;  // of nested Parquet columns, as base/json.h has for JSON
 
+/// Arrow's own words may end in newlines and follow ours.
+[[noreturn]] void fail_reading(const std::string& file, std::string_view reason) {
+  while (!reason.empty() && (reason.back() == '\n' || reason.back() == '.'))
+    reason.remove_suffix(1);
+  fail_input(file, ": damaged, or not of the kind that its name says: ", printable(reason));
+}
+
 [[noreturn]] void fail_arrow(const std::string& file, const arrow::Status& status) {
-  fail_input(file, ": ", printable(status.message()));
+  fail_reading(file, status.message());
 }
 
 template <typename T>
@@ -234,7 +241,9 @@ std::unique_ptr<parquet::arrow::FileReader> open_parquet(const std::string& file
   arrow_properties.set_pre_buffer(false);
   arrow_properties.set_batch_size(1024);
   parquet::arrow::FileReaderBuilder builder;
-  const auto source = value_of(arrow::io::ReadableFile::Open(file), file);
+  auto opened = arrow::io::ReadableFile::Open(file);
+  if (!opened.ok()) fail_input(file, ": cannot be read: ", printable(opened.status().message()));
+  const auto source = std::move(opened).ValueUnsafe();
   const auto status = builder.Open(source, properties);
   if (!status.ok()) fail_arrow(file, status);
   builder.properties(arrow_properties);
@@ -309,7 +318,7 @@ std::vector<Row> read_parquet(const std::string& file) {
   try {
     return parquet_rows(file);
   } catch (const parquet::ParquetException& e) {
-    fail_input(file, ": ", printable(e.what()));
+    fail_reading(file, e.what());
   }
 }
 

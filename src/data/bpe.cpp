@@ -91,10 +91,12 @@ void Bpe::index_symbols() {
 }
 
 void Bpe::find_seams(const std::vector<Merge>& merges) {
-  // Unknown characters may be fused across a seam, and whole words may be tokens without a merge.
+  // Every character must become a symbol of its own, or unknown ones tie what stands beside them
+  // together; and whole words may be tokens without a merge.
   const bool all_bytes = std::count(byte_symbols_.begin(), byte_symbols_.end(), -1) == 0;
-  const bool is_total = options_.byte_fallback && all_bytes;
-  if (options_.ignore_merges || (options_.unk >= 0 && options_.fuse_unk && !is_total)) return;
+  const bool is_total =
+      options_.byte_fallback ? all_bytes : options_.unk >= 0 && !options_.fuse_unk;
+  if (options_.ignore_merges || !is_total) return;
   neighbours_.assign((size_t{1} << kNeighbourBits) / 64, 0);
   std::vector<bool> stands_for_others(static_cast<size_t>(vocab_.size()) + 1);
   for (const int32_t id : byte_symbols_)
@@ -164,7 +166,7 @@ void Bpe::split_symbols(std::string_view word, std::vector<WordToken>& out) cons
       out.push_back({id, point.length});
     } else if (options_.byte_fallback && !options_.byte_level &&
                std::all_of(bytes.begin(), bytes.end(), [&](char b) { return symbol(b) >= 0; })) {
-      flush();
+      // As in the reference, an unk token still open comes after these.
       for (const char b : bytes) out.push_back({symbol(b), 1});
     } else if (options_.unk >= 0) {
       if (!options_.fuse_unk) flush();

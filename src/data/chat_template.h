@@ -54,10 +54,16 @@ class ChatTemplate {
   std::string render(const ChatInput& input) const;
 
   /// Text, trained spans and breaks. Occurrences of `special_texts` inside strings of messages and
-  /// tools get a break in their middle, so that what a user typed is never taken for a control
-  /// token; pass none to parse them as HF does.
+  /// tools get a break inside, so that what a user typed is never taken for a control token; pass
+  /// none to parse them as HF does. Error (input) when the template has no generation blocks and
+  /// rewrites earlier messages, so that the part of an answer cannot be told.
   RenderedChat render_for_training(const ChatInput& input,
                                    const std::vector<std::string>& special_texts) const;
+
+  /// Text and breaks as above, without trained spans: one rendering, and no demands on the
+  /// template. For prompts and for data.train_on: all.
+  RenderedChat render_with_breaks(const ChatInput& input,
+                                  const std::vector<std::string>& special_texts) const;
 
   bool has_generation_blocks() const;
 

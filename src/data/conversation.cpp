@@ -157,15 +157,20 @@ Document make_chat(Conversation conversation, const Row& row, const DocumentMake
     messages.insert(messages.begin(), Json::Object{{"role", "system"}, {"content", *system}});
 
   ChatInput input = chat_input(conversation, tokenizer);
+  const TrainOn on = train_on(context.config);
+  const bool all_answers = std::find(conversation.answered.begin(), conversation.answered.end(),
+                                     false) == conversation.answered.end();
   RenderedChat chat;
   try {
-    chat = context.chat_template->render_for_training(input, maker.special_texts);
+    // Without answers to tell apart, templates that cannot mark them will do as well.
+    chat = on == TrainOn::kAll && all_answers
+               ? context.chat_template->render_with_breaks(input, maker.special_texts)
+               : context.chat_template->render_for_training(input, maker.special_texts);
   } catch (const Error& e) {
     fail(e.code(), row.where, ": ", e.what());  // the template does not know the row
   }
   const std::vector<Span> silent = take_silent(chat.trained, conversation.answered, row.where);
-  Document out =
-      label_chat(std::move(chat), silent, train_on(context.config), tokenizer, row.where);
+  Document out = label_chat(std::move(chat), silent, on, tokenizer, row.where);
   if (context.keep_texts) add_sample_texts(out, std::move(input), *context.chat_template);
   return out;
 }

@@ -46,17 +46,31 @@ int64_t num_targets(const Example& example) {
                        [](int32_t label) { return label != kIgnore; });
 }
 
-/// Tokens [begin, end) as a document of its own: nothing predicts its first token.
+/// Tokens [begin, end) as a document of its own: nothing predicts its first token. The text is cut
+/// along with them; what samples start from goes with the first piece.
 Document piece_of(const Document& whole, size_t begin, size_t end) {
   const auto slice = [&](const auto& list) {
     const auto at = list.begin();
     return std::decay_t<decltype(list)>(at + static_cast<ptrdiff_t>(begin),
                                         at + static_cast<ptrdiff_t>(end));
   };
-  Document piece = whole;
+  Document piece;
   piece.example = {slice(whole.example.ids), slice(whole.example.labels)};
   piece.example.labels[0] = kIgnore;
-  if (!whole.offsets.empty()) piece.offsets = slice(whole.offsets);
+  if (!whole.offsets.empty()) {
+    piece.offsets = slice(whole.offsets);
+    const size_t first = piece.offsets[0].begin;
+    size_t last = first;
+    for (const Span& span : piece.offsets) last = std::max(last, span.end);
+    piece.rendered = whole.rendered.substr(first, last - first);
+    for (Span& span : piece.offsets)
+      span = {std::max(span.begin, first) - first, std::max(span.end, first) - first};
+  }
+  if (begin == 0) {
+    piece.prompt_messages = whole.prompt_messages;
+    piece.prompt = whole.prompt;
+    piece.reference = whole.reference;
+  }
   return piece;
 }
 

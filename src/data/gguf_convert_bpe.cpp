@@ -74,9 +74,9 @@ bool bpe_adds_bos(const GgufFile& file) {
   return find_pre_tokenizer(file).adds_bos;
 }
 
-TokenizerParts bpe_parts(const GgufFile& file, const GgufVocabulary& v) {
+GgufTokenizer bpe_parts(const GgufFile& file, const GgufVocabulary& v) {
   const PreTokenizer& p = find_pre_tokenizer(file);
-  TokenizerParts parts;
+  GgufTokenizer parts;
   if (p.nfc) parts.normalizer = Json::Object{{"type", "NFC"}};
   parts.pre_tokenizer = pre_tokenizer(p);
   parts.decoder = byte_level(true, true);

@@ -119,8 +119,8 @@ std::vector<float> read_scores(const GgufFile& file, size_t num_tokens) {
   return *scores;
 }
 
-TokenizerParts spm_parts(const GgufFile& file, const GgufVocabulary& v) {
-  TokenizerParts parts;
+GgufTokenizer spm_parts(const GgufFile& file, const GgufVocabulary& v) {
+  GgufTokenizer parts;
   parts.spelling = spell(v);
   if (file.has("tokenizer.ggml.merges")) {
     parts.merges = read_merges(file, parts.spelling);

@@ -64,7 +64,7 @@ Json added_token(std::string_view content, bool special) {
 
 /// The tokens that are cut out of the text before it is split, by id.
 std::vector<std::pair<int64_t, Json>> added_tokens(const GgufVocabulary& v,
-                                                   const TokenizerParts& parts) {
+                                                   const GgufTokenizer& parts) {
   std::vector<std::pair<int64_t, Json>> added;
   for (size_t i = 0; i < v.tokens.size(); ++i) {
     // A respelled token (spaces as U+2581) is found by the merges: raw text never holds it.
@@ -108,7 +108,7 @@ Json post_processor(const GgufVocabulary& v) {
                       {"processors", Json::Array{std::move(offsets), std::move(around)}}};
 }
 
-std::string tokenizer_json(const GgufVocabulary& v, const TokenizerParts& parts) {
+std::string tokenizer_json(const GgufVocabulary& v, const GgufTokenizer& parts) {
   Json head = Json::Object{{"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr}};
   Json::Array added;
   for (const auto& [id, token] : added_tokens(v, parts)) {
@@ -162,7 +162,7 @@ Json named_tokens(const GgufVocabulary& v) {
 }
 
 std::string tokenizer_config(const GgufFile& file, const GgufVocabulary& v,
-                             const TokenizerParts& parts, int64_t context) {
+                             const GgufTokenizer& parts, int64_t context) {
   Json config = Json::Object{{"add_bos_token", v.add_bos}, {"add_eos_token", v.add_eos}};
   Json decoder = Json::Object{};
   for (auto& [id, token] : added_tokens(v, parts))
@@ -240,7 +240,7 @@ std::vector<int64_t> stop_ids(const GgufVocabulary& v) {
 }
 
 TextFiles tokenizer_files(const GgufFile& file, const GgufVocabulary& v, int64_t context) {
-  const TokenizerParts parts = v.is_spm ? spm_parts(file, v) : bpe_parts(file, v);
+  const GgufTokenizer parts = v.is_spm ? spm_parts(file, v) : bpe_parts(file, v);
   TextFiles files;
   files["tokenizer.json"] = tokenizer_json(v, parts);
   files["tokenizer_config.json"] = tokenizer_config(file, v, parts, context);

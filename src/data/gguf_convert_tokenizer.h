@@ -51,7 +51,7 @@ using TextFiles = std::map<std::string, std::string>;
 TextFiles tokenizer_files(const GgufFile& file, const GgufVocabulary& vocabulary, int64_t context);
 
 /// The parts of tokenizer.json in which kinds of tokenizers differ.
-struct TokenizerParts {
+struct GgufTokenizer {
   Json normalizer, pre_tokenizer, decoder, unk_token;
   bool fuse_unk = false, byte_fallback = false, ignore_merges = false;
   std::vector<std::string> spelling;  ///< vocabulary by id; empty: the id has no token
@@ -62,8 +62,8 @@ struct TokenizerParts {
 /// Whether this way of splitting (tokenizer.ggml.pre) goes with a BOS unless the file says
 /// otherwise.
 bool bpe_adds_bos(const GgufFile& file);
-TokenizerParts bpe_parts(const GgufFile& file, const GgufVocabulary& vocabulary);
-TokenizerParts spm_parts(const GgufFile& file, const GgufVocabulary& vocabulary);
+GgufTokenizer bpe_parts(const GgufFile& file, const GgufVocabulary& vocabulary);
+GgufTokenizer spm_parts(const GgufFile& file, const GgufVocabulary& vocabulary);
 /// tokenizer.merges of the file as pairs; each half and each result is a token.
 std::vector<std::pair<std::string_view, std::string_view>> read_merges(
     const GgufFile& file, const std::vector<std::string>& spelling);

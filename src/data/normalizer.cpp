@@ -10,15 +10,17 @@ namespace ft {
 namespace {
 
 constexpr int kMaxDepth = 16;
-// Steps that each lengthen the text could multiply; no real normaliser comes near this.
-constexpr size_t kMaxGrowth = 1 << 28;
+// Steps that each lengthen the text could multiply; real ones turn a byte into three.
+void check_growth(size_t size, size_t limit) {
+  if (size > limit) fail_input("normalizer: the text would grow to ", size, " bytes");
+}
 
-AlignedText replace_all(AlignedText text, const SplitPattern& pattern, std::string_view content) {
+AlignedText replace_all(AlignedText text, const SplitPattern& pattern, std::string_view content,
+                        size_t limit) {
   std::vector<ByteRange> found;
   pattern.find_all(text.view(), found);
   if (found.empty()) return text;
-  if (text.size() + found.size() * content.size() > 16 * text.size() + kMaxGrowth)
-    fail_input("normalizer: the text grows beyond ", kMaxGrowth, " bytes");
+  check_growth(text.size() + found.size() * content.size(), limit);
   AlignedText out;
   size_t done = 0;
   for (const auto [begin, end] : found) {
@@ -33,8 +35,9 @@ AlignedText replace_all(AlignedText text, const SplitPattern& pattern, std::stri
   return out;
 }
 
-AlignedText prepend(AlignedText text, std::string_view content) {
+AlignedText prepend(AlignedText text, std::string_view content, size_t limit) {
   if (text.size() == 0) return text;
+  check_growth(text.size() + content.size(), limit);
   AlignedText out;
   out.append(content, text.origin_begin(0), text.origin_begin(0));
   out.append(text, 0, text.size());
@@ -115,13 +118,14 @@ void Normalizer::parse_into(const Json& json, const std::string& where, int dept
 }
 
 AlignedText Normalizer::apply(AlignedText text) const {
+  const size_t limit = 64 * text.size() + 4096;
   for (const Step& step : steps_) {
     switch (step.kind) {
       case Kind::kReplace:
-        text = replace_all(std::move(text), *step.pattern, step.content);
+        text = replace_all(std::move(text), *step.pattern, step.content, limit);
         break;
       case Kind::kPrepend:
-        text = prepend(std::move(text), step.content);
+        text = prepend(std::move(text), step.content, limit);
         break;
       case Kind::kStrip:
         text = strip(std::move(text), step.left, step.right);

@@ -43,12 +43,11 @@ PipelineTokenizer::PipelineTokenizer(TokenizerParts parts) : parts_(std::move(pa
     const AddedToken& token = parts_.added[i];
     added_by_id_.emplace(token.id, i);
     added_ids_.emplace(token.content, token.id);
-    if (!token.normalized) {
-      raw_.add(token.content, token);
-    } else {
-      const AlignedText whole(token.content, 0, token.content.size());
-      normalized_.add(std::string(parts_.normalizer.apply(whole).view()), token);
-    }
+    // The reference shows and decodes a normalised token in its normalised form, too.
+    const AlignedText whole(token.content, 0, token.content.size());
+    added_pieces_.push_back(token.normalized ? std::string(parts_.normalizer.apply(whole).view())
+                                             : token.content);
+    (token.normalized ? normalized_ : raw_).add(added_pieces_.back(), token);
   }
   raw_.build();
   normalized_.build();
@@ -148,7 +147,7 @@ std::string PipelineTokenizer::decode(std::span<const int32_t> ids, bool skip_sp
 
 std::string PipelineTokenizer::piece(int32_t id) const {
   const auto added = added_by_id_.find(id);
-  if (added != added_by_id_.end()) return parts_.added[added->second].content;
+  if (added != added_by_id_.end()) return added_pieces_[added->second];
   return std::string(parts_.bpe->vocab().text(id));
 }
 
@@ -171,7 +170,8 @@ int64_t PipelineTokenizer::size() const {
 
 std::vector<std::string> PipelineTokenizer::special_texts() const {
   std::vector<std::string> texts;
-  for (const AddedToken& token : parts_.added) texts.push_back(token.content);
+  for (const AddedToken& token : parts_.added)
+    if (token.special) texts.push_back(token.content);
   return texts;
 }
 

@@ -47,6 +47,7 @@ class PipelineTokenizer : public Tokenizer {
   struct Run;  // one call of encode
 
   TokenizerParts parts_;
+  std::vector<std::string> added_pieces_;  // as they are looked for: content or its normalised form
   std::unordered_map<int32_t, size_t> added_by_id_;
   std::unordered_map<std::string, int32_t> added_ids_;
   AddedTokenMatcher raw_, normalized_;

@@ -14,8 +14,16 @@ namespace {
 
 using Tokens = std::vector<std::string>;
 
-// Replace steps that each lengthen a token could multiply; no real token comes near this.
-constexpr size_t kMaxToken = 1 << 28;
+// Replace steps that each lengthen the text could multiply; real ones shorten it.
+void check_growth(size_t size, size_t limit) {
+  if (size > limit) fail_input("decoder: the text would grow to ", size, " bytes");
+}
+
+size_t total_size(const Tokens& tokens) {
+  size_t size = 0;
+  for (const std::string& token : tokens) size += token.size();
+  return size;
+}
 
 void byte_level_decode(Tokens& tokens) {
   std::string bytes;
@@ -84,12 +92,12 @@ void strip(std::string& token, std::string_view content, int64_t start, int64_t 
   token = token.substr(begin, end - begin);
 }
 
-void replace(std::string& token, const SplitPattern& pattern, std::string_view content) {
+void replace(std::string& token, const SplitPattern& pattern, std::string_view content,
+             size_t limit) {
   std::vector<ByteRange> found;
   pattern.find_all(token, found);
   if (found.empty()) return;
-  if (token.size() + found.size() * content.size() > kMaxToken)
-    fail_input("decoder: a token grows beyond ", kMaxToken, " bytes");
+  check_growth(token.size() + found.size() * content.size(), limit);
   std::string out;
   size_t done = 0;
   for (const auto [begin, end] : found) {
@@ -171,7 +179,7 @@ void TokenDecoder::parse_into(const Json& json, const std::string& where, int de
   }
 }
 
-void TokenDecoder::run(const Step& step, Tokens& tokens) {
+void TokenDecoder::run(const Step& step, size_t limit, Tokens& tokens) {
   switch (step.kind) {
     case Kind::kByteLevel:
       return byte_level_decode(tokens);
@@ -184,8 +192,8 @@ void TokenDecoder::run(const Step& step, Tokens& tokens) {
       for (std::string& token : tokens) strip(token, step.content, step.start, step.stop);
       return;
     case Kind::kReplace:
-      for (std::string& token : tokens) replace(token, *step.pattern, step.content);
-      return;
+      for (std::string& token : tokens) replace(token, *step.pattern, step.content, limit);
+      return check_growth(total_size(tokens), limit);
     case Kind::kMetaspace:
       return metaspace_decode(tokens, step.content, step.keeps_first);
   }
@@ -193,7 +201,8 @@ void TokenDecoder::run(const Step& step, Tokens& tokens) {
 
 std::string TokenDecoder::decode(Tokens tokens) const {
   if (steps_.empty()) return joined(tokens, " ");
-  for (const Step& step : steps_) run(step, tokens);
+  const size_t limit = 64 * total_size(tokens) + 4096;
+  for (const Step& step : steps_) run(step, limit, tokens);
   return joined(tokens, "");
 }
 

@@ -33,7 +33,7 @@ class TokenDecoder {
   std::vector<Step> steps_;  // sequences are written out
 
   void parse_into(const Json& json, const std::string& where, int depth);
-  static void run(const Step& step, std::vector<std::string>& tokens);
+  static void run(const Step& step, size_t limit, std::vector<std::string>& tokens);
 };
 
 }  // namespace ft

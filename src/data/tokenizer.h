@@ -48,7 +48,8 @@ class Tokenizer {
   virtual bool is_special(int32_t id) const = 0;
   /// One more than the highest id.
   virtual int64_t size() const = 0;
-  /// Texts of all special and added tokens.
+  /// Texts of the special tokens, which control a model. Added words are not among them: Gemma's
+  /// runs of newlines and HTML tags belong into what a user writes.
   virtual std::vector<std::string> special_texts() const = 0;
 
   // From tokenizer_config.json (or the tokenizer model): empty when there is none.

@@ -27,8 +27,9 @@ FT_INLINE void store(float* p, float v) {
 }
 FT_INLINE void store(Bf16* p, float v) {  // round to nearest, ties to even; NaN stays NaN
   const uint32_t u = std::bit_cast<uint32_t>(v);
-  const uint32_t rounded = (u + 0x7fff + ((u >> 16) & 1)) >> 16;
-  p->bits = static_cast<uint16_t>(v != v ? 0x7fc0u : rounded);
+  const uint32_t nearest = (u + 0x7fff + ((u >> 16) & 1)) >> 16;
+  const uint32_t nan = 0u - static_cast<uint32_t>((u & 0x7fffffffu) > 0x7f800000u);  // all ones for NaN; no branch
+  p->bits = static_cast<uint16_t>((nearest & ~nan) | (0x7fc0u & nan));
 }
 template <typename T>
 FT_INLINE float rounded(float v) {
@@ -40,7 +41,8 @@ FT_INLINE float rounded(float v) {
 /// exp(x) to about 1 unit in the last place: 2^n * p(r), the polynomial of Cephes' expf. Without
 /// branches or calls, so that loops over it vectorise.
 FT_INLINE float fast_exp(float x) {
-  x = std::min(std::max(x, -87.0f), 88.0f);
+  x = x < -87.0f ? -87.0f : x;  // a NaN stays one
+  x = x > 88.0f ? 88.0f : x;
   const float n = (x * 1.44269504088896341f + 12582912.0f) - 12582912.0f;  // rounds to an integer
   const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
   float p = 1.9875691500e-4f;

@@ -13,7 +13,7 @@
 // has.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
     !defined(__SANITIZE_ADDRESS__)
-#define FT_CLONES __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+#define FT_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define FT_CLONES
 #endif

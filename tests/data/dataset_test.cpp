@@ -73,6 +73,18 @@ TEST(Dataset, SplitMakesDocumentsOfTheirOwn) {
   EXPECT_EQ(data.counts.no_targets, 2);  // both pieces of the last row
 }
 
+TEST(Dataset, PiecesCarryTheirOwnText) {
+  const Dataset data = made(R"({"prompt": "abc", "completion": "efgh"})", at_most(4, "split"));
+  ASSERT_EQ(data.documents.size(), 1u);  // the first piece is all prompt
+  EXPECT_EQ(data.documents[0].rendered, "efgh");
+  EXPECT_EQ(data.documents[0].offsets[1].begin, 1u);
+  EXPECT_EQ(data.documents[0].prompt, "");
+  const Dataset cut = made(R"({"prompt": "ab", "completion": "efgh"})", at_most(4, "truncate"));
+  EXPECT_EQ(cut.documents[0].rendered, "abe");
+  EXPECT_EQ(cut.documents[0].prompt, "ab");
+  EXPECT_EQ(cut.documents[0].reference, "efgh");
+}
+
 TEST(Dataset, KeepEmptyKeepsEveryRow) {
   const Dataset data = made("{\"input_ids\": [1]}\n{\"input_ids\": []}\n", {}, true);
   EXPECT_EQ(data.row_of, (std::vector<int64_t>{0, 1}));
@@ -163,7 +175,9 @@ TEST(Dataset, WhatAFormatCannotHonourIsAnError) {
   DataConfig config;
   config.system_prompt = "S";
   EXPECT_TRUE(made_error(R"({"text": "a"})", config).starts_with("data.system_prompt: the text"));
-  const TemporaryFile file("a.jsonl", R"({"text": "a"})");
+  EXPECT_NE(made_error(R"({"prompt": "a", "completion": "b"})", config).find("are texts"),
+            std::string::npos);
+  const TemporaryFile file("b.jsonl", R"({"text": "a"})");
   const auto rows = read_rows({file.path()});
   const DataConfig plain;
   EXPECT_NE(error_of([&] { make_dataset(rows, {.config = plain}); }).find("has no tokenizer"),

@@ -5,10 +5,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <fstream>
 #include <iostream>
 #include <map>
+#include <thread>
 
 #include "base/error.h"
 #include "base/files.h"
@@ -169,6 +171,102 @@ TEST(TokenizerParity, ChatIdsAndAssistantMask) {
     ++masks;
   }
   std::cout << "chat: " << checked << " id lists, " << masks << " masks\n";
+}
+
+TEST(Tokenizer, BreaksKeepSpecialTextApart) {
+  const auto tokenizer = Tokenizer::load(variant("smollm2_style"));
+  const std::string text = "<|im_start|>x<tool>";
+  const auto ids = [&](std::vector<size_t> breaks) {
+    EncodeOptions with;
+    with.breaks = breaks;
+    return tokenizer->encode_ids(text, with);
+  };
+  const auto has = [](const std::vector<int32_t>& list, int32_t id) {
+    return std::count(list.begin(), list.end(), id) > 0;
+  };
+  EXPECT_TRUE(has(ids({0, 12, 13, 19}), 1));  // breaks at its edges do no harm
+  EXPECT_TRUE(has(ids({0, 12, 13, 19}), 1500));
+  EXPECT_FALSE(has(ids({6}), 1));
+  EXPECT_TRUE(has(ids({6}), 1500));
+  EXPECT_FALSE(has(ids({6, 18}), 1500));
+  EXPECT_EQ(tokenizer->decode(ids({6, 18})), text);
+  // Special tokens as text; other added tokens are still found.
+  const auto as_text = tokenizer->encode_ids(text, options(false, false));
+  EXPECT_FALSE(has(as_text, 1));
+  EXPECT_TRUE(has(as_text, 1500));
+}
+
+TEST(Tokenizer, BrokenUtf8BecomesItsBytes) {
+  const std::string text = "ab\xff\xe4\xbd <|im_end|>\x80";
+  const auto byte_level = Tokenizer::load(variant("smollm2_style"));
+  const auto tokens = byte_level->encode(text, {});
+  check_ranges(tokens, text, true);
+  EXPECT_EQ(tokens.back().id, byte_level->id_of(spell_bytes("\x80")));
+  EXPECT_EQ(tokens[tokens.size() - 2].id, 2);
+  EXPECT_EQ(byte_level->decode(byte_level->encode_ids(text, {})),
+            "ab\ufffd\ufffd <|im_end|>\ufffd");
+  const auto fallback = Tokenizer::load(variant("llama2_style"));
+  const auto bytes = fallback->encode("a\xff", {});
+  EXPECT_EQ(fallback->piece(bytes.back().id), "<0xFF>");
+  EXPECT_EQ(bytes.back().begin, 1u);
+  EXPECT_EQ(bytes.back().end, 2u);
+}
+
+TEST(Tokenizer, RangesGoThroughNormalizers) {
+  const auto tokenizer = Tokenizer::load(variant("llama2_style"));
+  const std::string text = "the \u4f60\U0001F642";
+  const auto tokens = tokenizer->encode(text, options(true));
+  ASSERT_EQ(tokens.size(), 8u);  // <s>, the, space, one character, four bytes
+  EXPECT_EQ(tokens[0].end, 0u);
+  EXPECT_EQ(tokenizer->piece(tokens[1].id), "\u2581the");
+  EXPECT_EQ(tokens[1].begin, 0u);
+  EXPECT_EQ(tokens[1].end, 3u);
+  EXPECT_EQ(tokens[2].begin, 3u);
+  EXPECT_EQ(tokens[2].end, 4u);
+  EXPECT_EQ(tokens[3].begin, 4u);
+  EXPECT_EQ(tokens[3].end, 7u);
+  EXPECT_EQ(tokens[7].begin, 10u);
+  EXPECT_EQ(tokens[7].end, 11u);
+}
+
+TEST(Tokenizer, LongRunsAreNotQuadratic) {
+  for (const char* name : {"llama2_style", "llama3_style", "smollm2_style"}) {
+    const auto tokenizer = Tokenizer::load(variant(name));
+    for (const char* unit : {"a", " ", "\n", "\u4f60", "ab", "="}) {
+      std::string text;
+      while (text.size() < 1000000) text += unit;
+      const auto start = std::chrono::steady_clock::now();
+      const auto ids = tokenizer->encode_ids(text, {});
+      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+      EXPECT_LT(seconds.count(), 20) << name << " " << unit;  // quadratic would be an hour
+      EXPECT_EQ(tokenizer->decode(ids), text) << name;
+    }
+  }
+}
+
+TEST(Tokenizer, ThreadsShareOne) {
+  const auto tokenizer = Tokenizer::load(variant("llama3_style"));
+  std::string text;
+  for (int i = 0; i < 2000; ++i) text += "word" + std::to_string(i * i) + " and more\n";
+  const auto expected = tokenizer->encode_ids(text, {});
+  std::vector<std::vector<int32_t>> found(4);
+  std::vector<std::thread> threads;
+  for (auto& ids : found) threads.emplace_back([&] { ids = tokenizer->encode_ids(text, {}); });
+  for (auto& thread : threads) thread.join();
+  for (const auto& ids : found) EXPECT_EQ(ids, expected);
+}
+
+TEST(Tokenizer, CountsAndNames) {
+  const auto tokenizer = Tokenizer::load(variant("smollm2_style"));
+  EXPECT_EQ(tokenizer->size(), 1503);
+  EXPECT_EQ(tokenizer->id_of("<tool>"), 1500);
+  EXPECT_FALSE(tokenizer->id_of("no such token"));
+  EXPECT_TRUE(tokenizer->is_special(1));
+  EXPECT_FALSE(tokenizer->is_special(1500));
+  EXPECT_EQ(tokenizer->special_texts().size(), 3u);
+  EXPECT_EQ(tokenizer->piece(1 << 20), "");
+  EXPECT_EQ(tokenizer->decode(std::vector<int32_t>{-1, 1 << 20, 1500}), "<tool>");
+  EXPECT_TRUE(tokenizer->encode("", {}).empty());
 }
 
 }  // namespace

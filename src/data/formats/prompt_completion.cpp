@@ -23,6 +23,10 @@ void add_side(Conversation& conversation, const Row& row, std::string_view key,
 Document make_prompt_completion(const Row& row, const DocumentMaker& maker) {
   const bool is_chat =
       row.value.get_set("prompt")->is_array() || row.value.get_set("completion")->is_array();
+  if (!is_chat && maker.context.config.system_prompt)
+    fail_usage(row.where,
+               ": data.system_prompt: prompt and completion are texts, there is no conversation to "
+               "put it into");
   if (!is_chat)
     return label_completion(text_member(row, "prompt"), text_member(row, "completion"),
                             train_on(maker.context.config), maker.tokenizer(), row.where);

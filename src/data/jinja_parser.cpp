@@ -1,0 +1,264 @@
+// Expressions. Precedence and oddities are jinja2's: unary minus binds tighter than **, ** groups
+// to the left, ~ binds tighter than + and looser than *, filters apply to the signed number.
+#include "data/jinja_parser.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace ft::jinja {
+
+Parser::Parser(std::vector<Token> tokens, std::string name) : tokens_(std::move(tokens)) {
+  ast_.name = std::move(name);
+}
+
+Parser::Level::Level(Parser& parser) : parser_(parser) {
+  if (++parser_.nesting_ > kMaxNesting)
+    parser_.error(parser_.now().line, str("nested deeper than ", kMaxNesting, " levels"));
+}
+
+Token Parser::take() {
+  Token token = now();
+  if (at_ + 1 < tokens_.size()) ++at_;
+  return token;
+}
+bool Parser::skip_op(std::string_view op) {
+  return is_op(op) && (take(), true);
+}
+bool Parser::skip_word(std::string_view word) {
+  return is_word(word) && (take(), true);
+}
+void Parser::expect_op(std::string_view op) {
+  if (!skip_op(op)) unexpected(str("'", op, "'"));
+}
+void Parser::expect_word(std::string_view wanted) {
+  if (!skip_word(wanted)) unexpected(str("'", wanted, "'"));
+}
+std::string Parser::expect_name(std::string_view what) {
+  if (now().kind != TokenKind::kName) unexpected(what);
+  return take().text;
+}
+void Parser::expect_block_end() {
+  if (now().kind != TokenKind::kBlockEnd) unexpected("'%}'");
+  take();
+}
+
+void Parser::error(int line, const std::string& message) const {
+  fail_input(ast_.name, ":", line, ": ", message);
+}
+
+std::string Parser::describe(const Token& token) {
+  switch (token.kind) {
+    case TokenKind::kData:
+      return "text";
+    case TokenKind::kOutputBegin:
+      return "'{{'";
+    case TokenKind::kOutputEnd:
+      return "'}}'";
+    case TokenKind::kBlockBegin:
+      return "'{%'";
+    case TokenKind::kBlockEnd:
+      return "'%}'";
+    case TokenKind::kEnd:
+      return "the end of the template";
+    default:
+      return "'" + printable(token.text) + "'";
+  }
+}
+
+void Parser::unexpected(std::string_view wanted) const {
+  error(now().line, str("unexpected ", describe(now()), ", ", wanted, " is wanted"));
+}
+
+int Parser::name_id(const std::string& name) {
+  const auto [it, is_new] = name_ids_.try_emplace(name, static_cast<int>(ast_.names.size()));
+  if (is_new) ast_.names.push_back(name);
+  return it->second;
+}
+
+std::vector<ExprPtr> Parser::pair_of(ExprPtr a, ExprPtr b) {
+  std::vector<ExprPtr> items = one_of(std::move(a));
+  items.push_back(std::move(b));
+  return items;
+}
+
+std::vector<ExprPtr> Parser::one_of(ExprPtr a) {
+  std::vector<ExprPtr> items;
+  items.push_back(std::move(a));
+  return items;
+}
+
+ExprPtr Parser::node(ExprKind kind, int line, std::vector<ExprPtr> items) const {
+  auto e = std::make_unique<Expr>();
+  e->kind = kind;
+  e->line = line;
+  e->items = std::move(items);
+  for (const ExprPtr& item : e->items)
+    if (item) e->height = std::max(e->height, item->height + 1);
+  if (e->height > kMaxHeight) error(line, str("an expression deeper than ", kMaxHeight, " levels"));
+  return e;
+}
+
+ExprPtr Parser::name_node(const std::string& name, int line) {
+  for (MacroShape* shape : macros_) {
+    shape->uses_caller |= name == "caller";
+    shape->uses_varargs |= name == "varargs";
+    shape->uses_kwargs |= name == "kwargs";
+  }
+  ExprPtr e = node(ExprKind::kName, line);
+  e->name = name_id(name);
+  return e;
+}
+
+ExprPtr Parser::expression(bool with_condition) {
+  const Level level(*this);
+  return with_condition ? condition() : or_();
+}
+
+bool Parser::at_tuple_end(std::string_view end_word) const {
+  return now().kind == TokenKind::kOutputEnd || now().kind == TokenKind::kBlockEnd || is_op(")") ||
+         (!end_word.empty() && is_word(end_word));
+}
+
+ExprPtr Parser::tuple(bool with_condition, std::string_view end_word, bool in_brackets) {
+  const int line = now().line;
+  std::vector<ExprPtr> items;
+  bool is_tuple = false;
+  while (!at_tuple_end(end_word)) {
+    items.push_back(expression(with_condition));
+    if (!is_op(",")) break;
+    take();
+    is_tuple = true;
+  }
+  if (!is_tuple && !items.empty()) return std::move(items[0]);
+  if (!is_tuple && !in_brackets) unexpected("an expression");
+  return node(ExprKind::kTuple, line, std::move(items));
+}
+
+ExprPtr Parser::condition() {
+  ExprPtr left = or_();
+  while (is_word("if")) {
+    const Level level(*this);
+    const int line = take().line;
+    std::vector<ExprPtr> items = pair_of(or_(), std::move(left));
+    items.push_back(skip_word("else") ? condition() : nullptr);
+    left = node(ExprKind::kCondition, line, std::move(items));
+  }
+  return left;
+}
+
+ExprPtr Parser::or_() {
+  ExprPtr left = and_();
+  while (is_word("or")) {
+    const int line = take().line;
+    left = node(ExprKind::kOr, line, pair_of(std::move(left), and_()));
+  }
+  return left;
+}
+
+ExprPtr Parser::and_() {
+  ExprPtr left = not_();
+  while (is_word("and")) {
+    const int line = take().line;
+    left = node(ExprKind::kAnd, line, pair_of(std::move(left), not_()));
+  }
+  return left;
+}
+
+ExprPtr Parser::not_() {
+  if (!is_word("not")) return comparison();
+  const Level level(*this);
+  const int line = take().line;
+  return node(ExprKind::kNot, line, one_of(not_()));
+}
+
+ExprPtr Parser::comparison() {
+  static constexpr std::pair<std::string_view, Relation> kOps[] = {
+      {"==", Relation::kEq}, {"!=", Relation::kNe}, {"<", Relation::kLt},
+      {"<=", Relation::kLe}, {">", Relation::kGt},  {">=", Relation::kGe}};
+  const int line = now().line;
+  std::vector<ExprPtr> items = one_of(sum());
+  std::vector<Relation> relations;
+  for (;;) {
+    const auto* op = std::find_if(std::begin(kOps), std::end(kOps),
+                                  [&](const auto& entry) { return is_op(entry.first); });
+    if (op != std::end(kOps)) {
+      take();
+      relations.push_back(op->second);
+    } else if (skip_word("in")) {
+      relations.push_back(Relation::kIn);
+    } else if (is_word("not") && ahead().is(TokenKind::kName, "in")) {
+      take();
+      take();
+      relations.push_back(Relation::kNotIn);
+    } else {
+      break;
+    }
+    items.push_back(sum());
+  }
+  if (relations.empty()) return std::move(items[0]);
+  ExprPtr e = node(ExprKind::kCompare, line, std::move(items));
+  e->relations = std::move(relations);
+  return e;
+}
+
+ExprPtr Parser::binary(Op op, ExprPtr left, ExprPtr right, int line) const {
+  ExprPtr e = node(ExprKind::kBinary, line, pair_of(std::move(left), std::move(right)));
+  e->op = op;
+  return e;
+}
+
+ExprPtr Parser::sum() {
+  ExprPtr left = concatenation();
+  while (is_op("+") || is_op("-")) {
+    const Token token = take();
+    left = binary(token.text == "+" ? Op::kAdd : Op::kSub, std::move(left), concatenation(),
+                  token.line);
+  }
+  return left;
+}
+
+ExprPtr Parser::concatenation() {
+  const int line = now().line;
+  std::vector<ExprPtr> items = one_of(product());
+  while (skip_op("~")) items.push_back(product());
+  if (items.size() == 1) return std::move(items[0]);
+  return node(ExprKind::kConcat, line, std::move(items));
+}
+
+ExprPtr Parser::product() {
+  static constexpr std::pair<std::string_view, Op> kOps[] = {
+      {"*", Op::kMul}, {"/", Op::kDiv}, {"//", Op::kFloorDiv}, {"%", Op::kMod}};
+  ExprPtr left = power();
+  for (;;) {
+    const auto* op = std::find_if(std::begin(kOps), std::end(kOps),
+                                  [&](const auto& entry) { return is_op(entry.first); });
+    if (op == std::end(kOps)) return left;
+    const int line = take().line;
+    left = binary(op->second, std::move(left), power(), line);
+  }
+}
+
+ExprPtr Parser::power() {
+  ExprPtr left = unary(true);
+  while (is_op("**")) {
+    const int line = take().line;
+    left = binary(Op::kPow, std::move(left), unary(true), line);
+  }
+  return left;
+}
+
+ExprPtr Parser::unary(bool with_filters) {
+  ExprPtr e;
+  if (is_op("-") || is_op("+")) {
+    const Level level(*this);
+    const Token token = take();
+    e = node(ExprKind::kUnary, token.line, one_of(unary(false)));
+    e->op = token.text == "-" ? Op::kSub : Op::kAdd;
+  } else {
+    e = postfix(primary());
+  }
+  return with_filters ? filters_and_tests(std::move(e)) : std::move(e);
+}
+
+}  // namespace ft::jinja

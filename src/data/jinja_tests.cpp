@@ -1,0 +1,101 @@
+// What can stand after `is`.
+#include <algorithm>
+
+#include "data/jinja_builtins.h"
+
+namespace ft::jinja {
+namespace {
+
+const Value& other(const Args& args) {
+  const Bound bound("test", args, {"other"}, 1);
+  return *bound[0];
+}
+
+int order(Runtime& runtime, const Value& a, const Args& args, std::string_view op) {
+  return compare(a, other(args), runtime.budget, op);
+}
+
+/// v % 2 == wanted; 3.0 is odd, 3.5 neither.
+bool has_remainder(Runtime& runtime, const Value& v, double wanted) {
+  if (!v.is_undefined() && !v.is_number()) raise("'", v.type_name(), "' object is no number");
+  return modulo(runtime, v, Value(int64_t{2})).number() == wanted;
+}
+
+bool is_iterable(const Value& v) {
+  return v.is_string() || v.is_seq() || v.is_dict() || v.is_undefined();
+}
+
+bool cased_as(Runtime& runtime, const Value& v, Case wanted) {
+  const Value text = to_text(v, runtime.budget);
+  return truthy(
+      find_method(text, wanted == Case::kLower ? "islower" : "isupper")->apply(runtime, text, {}));
+}
+
+using R = Runtime;
+using V = Value;
+using A = Args;
+// Captureless lambdas: each is one line and has no other name than the test's.
+constexpr Test kTests[] = {
+    {"boolean", [](R&, const V& v, const A&) { return v.is_bool(); }},
+    {"callable",
+     [](R&, const V& v, const A&) {
+       return v.is_undefined() || (v.is_object() && v.object()->is_callable());
+     }},
+    {"defined", [](R&, const V& v, const A&) { return !v.is_undefined(); }},
+    {"divisibleby",
+     [](R& r, const V& v, const A& a) { return modulo(r, v, other(a)).number() == 0; }},
+    {"eq", [](R& r, const V& v, const A& a) { return equals(v, other(a), r.budget); }},
+    {"equalto", [](R& r, const V& v, const A& a) { return equals(v, other(a), r.budget); }},
+    {"even", [](R& r, const V& v, const A&) { return has_remainder(r, v, 0); }},
+    {"false", [](R&, const V& v, const A&) { return v.is_bool() && !v.boolean(); }},
+    {"filter",
+     [](R& r, const V& v, const A&) { return find_filter(to_text(v, r.budget)) != nullptr; }},
+    {"float", [](R&, const V& v, const A&) { return v.is_float(); }},
+    {"ge", [](R& r, const V& v, const A& a) { return order(r, v, a, ">=") >= 0; }},
+    {"greaterthan", [](R& r, const V& v, const A& a) { return order(r, v, a, ">") > 0; }},
+    {"gt", [](R& r, const V& v, const A& a) { return order(r, v, a, ">") > 0; }},
+    {"in", [](R& r, const V& v, const A& a) { return contains(other(a), v, r.budget); }},
+    {"integer", [](R&, const V& v, const A&) { return v.is_int() && !v.is_bool(); }},
+    {"iterable", [](R&, const V& v, const A&) { return is_iterable(v); }},
+    {"le", [](R& r, const V& v, const A& a) { return order(r, v, a, "<=") <= 0; }},
+    {"lessthan", [](R& r, const V& v, const A& a) { return order(r, v, a, "<") < 0; }},
+    {"lower", [](R& r, const V& v, const A&) { return cased_as(r, v, Case::kLower); }},
+    {"lt", [](R& r, const V& v, const A& a) { return order(r, v, a, "<") < 0; }},
+    {"mapping", [](R&, const V& v, const A&) { return v.is_dict(); }},
+    {"ne", [](R& r, const V& v, const A& a) { return !equals(v, other(a), r.budget); }},
+    {"none", [](R&, const V& v, const A&) { return v.is_none(); }},
+    {"number", [](R&, const V& v, const A&) { return v.is_number(); }},
+    {"odd", [](R& r, const V& v, const A&) { return has_remainder(r, v, 1); }},
+    {"sameas",
+     [](R& r, const V& v, const A& a) {
+       return v.type_name() == other(a).type_name() && equals(v, other(a), r.budget);
+     }},
+    {"sequence", [](R&, const V& v,
+                    const A&) { return is_iterable(v) && !(v.is_seq() && !v.seq().can_index()); }},
+    {"string", [](R&, const V& v, const A&) { return v.is_string(); }},
+    {"test", [](R& r, const V& v, const A&) { return find_test(to_text(v, r.budget)) != nullptr; }},
+    {"true", [](R&, const V& v, const A&) { return v.is_bool() && v.boolean(); }},
+    {"undefined", [](R&, const V& v, const A&) { return v.is_undefined(); }},
+    {"upper", [](R& r, const V& v, const A&) { return cased_as(r, v, Case::kUpper); }},
+};
+// Spelled as operators, for select('>=', 3).
+constexpr std::pair<std::string_view, std::string_view> kAliases[] = {
+    {"==", "eq"}, {"!=", "ne"}, {"<", "lt"}, {"<=", "le"}, {">", "gt"}, {">=", "ge"}};
+
+}  // namespace
+
+const Test* find_test(std::string_view name) {
+  for (const auto& [alias, meant] : kAliases)
+    if (name == alias) name = meant;
+  const auto* found = std::find_if(std::begin(kTests), std::end(kTests),
+                                   [&](const Test& test) { return test.name == name; });
+  return found == std::end(kTests) ? nullptr : found;
+}
+
+std::vector<std::string_view> test_names() {
+  std::vector<std::string_view> names;
+  for (const Test& test : kTests) names.push_back(test.name);
+  return names;
+}
+
+}  // namespace ft::jinja
