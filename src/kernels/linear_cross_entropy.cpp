@@ -36,13 +36,26 @@ Tensor chunk_losses(const Tensor& h, const Tensor& w, const Tensor& targets, boo
     });
     return losses;
   }
-  const Tensor log_p = logits.to(at::kFloat).log_softmax(-1);
+  if (use_cuda_kernels(logits)) {
+    Tensor losses = ops::empty({h.size(0)}, at::kFloat, h.device());
+    const cuda::CrossEntropy p{cuda::dtype_of(logits),
+                               h.size(0),
+                               V,
+                               cpu::data<void>(logits),
+                               cpu::data<int64_t>(targets),
+                               cpu::data<float>(losses),
+                               overwrite};
+    cuda::check_launch(cuda::cross_entropy(p, nullptr), "cross_entropy");
+    return losses;
+  }
+  const Tensor log_p = logits.to(wide_dtype(logits)).log_softmax(-1);
   const Tensor at_target = targets.unsqueeze(1);
   const Tensor losses = log_p.gather(1, at_target).squeeze(1).neg();
   if (overwrite) {
     const Tensor p = log_p.exp();
-    logits = p.scatter_add(1, at_target, ops::full({h.size(0), 1}, -1, at::kFloat, h.device()))
-                 .to(h.scalar_type());
+    logits =
+        p.scatter_add(1, at_target, ops::full({h.size(0), 1}, -1, log_p.scalar_type(), h.device()))
+            .to(h.scalar_type());
   }
   return losses;
 }
@@ -81,7 +94,7 @@ Tensor loss_and_gradients(const Tensor& h, const Tensor& w, const Tensor& target
     }
     if (dw.defined()) dw.add_(logits.t().mm(part));
   }
-  return total.to(at::kFloat);
+  return total.to(wide_dtype(h));
 }
 
 }  // namespace
@@ -95,7 +108,7 @@ Tensor linear_cross_entropy(const Tensor& h, const Tensor& w, const Tensor& targ
         const Tensor cast_w = w.to(h.scalar_type());
         Tensor dh, dw;
         if (saved.needs[0]) dh = ops::zeros(h.sizes(), h.scalar_type(), h.device());
-        if (saved.needs[1]) dw = ops::zeros(w.sizes(), at::kFloat, w.device());
+        if (saved.needs[1]) dw = ops::zeros(w.sizes(), wide_dtype(w), w.device());
         const Tensor loss = loss_and_gradients(h.contiguous(), cast_w, targets, dh, dw);
         saved.tensors = {dh, dw.defined() ? dw.to(w.scalar_type()) : dw};
         return loss;
@@ -113,7 +126,7 @@ Tensor token_losses(const Tensor& h, const Tensor& w, const Tensor& targets) {
   const Tensor cast_w = w.to(h.scalar_type());
   const Supervised s = supervised(targets);
   const int64_t n = s.rows.size(0), step = chunk_rows(h, w);
-  Tensor losses = ops::zeros({h.size(0)}, at::kFloat, h.device()), logits;
+  Tensor losses = ops::zeros({h.size(0)}, wide_dtype(h), h.device()), logits;
   for (int64_t begin = 0; begin < n; begin += step) {
     const int64_t count = std::min(step, n - begin);
     const Tensor rows = s.rows.narrow(0, begin, count);
