@@ -39,6 +39,6 @@ inline std::filesystem::path tiny_model() {
 }  // namespace ft
 
 /// Skips the running test, saying which file is absent.
-#define FT_NEEDS(needed)              \
+#define FT_NEEDS(needed)                \
   if (!std::filesystem::exists(needed)) \
   GTEST_SKIP() << "not there: " << std::filesystem::path(needed).string()
