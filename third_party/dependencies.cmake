@@ -49,3 +49,33 @@ target_compile_definitions(ft_torch INTERFACE AT_PER_OPERATOR_HEADERS)
 target_link_libraries(ft_torch INTERFACE ${FT_LIBTORCH}/lib/libtorch_cpu.so ${FT_LIBTORCH}/lib/libc10.so ${CMAKE_DL_LIBS})
 # The libraries behind libtorch_cpu are found by its own run path; the linker need not look for them.
 target_link_options(ft_torch INTERFACE -Wl,--allow-shlib-undefined)
+
+# CUDA: our kernels are compiled where nvcc and libtorch_cuda are; sets FT_HAS_CUDA. Linked is the runtime alone, shared
+# (LibTorch needs the same libcudart.so.13): a second, static one would have its own idea of the device.
+set(FT_HAS_CUDA OFF)
+if(FT_CUDA)
+  find_program(FT_NVCC nvcc PATHS /usr/local/cuda/bin)
+endif()
+if(NOT FT_CUDA)
+  message(STATUS "CUDA kernels: no (FT_CUDA is off)")
+elseif(NOT FT_NVCC)
+  message(STATUS "CUDA kernels: no (nvcc not found in PATH or /usr/local/cuda/bin)")
+elseif(NOT EXISTS ${FT_LIBTORCH}/lib/libtorch_cuda.so)
+  message(STATUS "CUDA kernels: no (${FT_LIBTORCH}/lib has no libtorch_cuda.so)")
+else()
+  set(FT_HAS_CUDA ON)
+  set(CMAKE_CUDA_COMPILER ${FT_NVCC})
+  set(CMAKE_CUDA_HOST_COMPILER ${CMAKE_CXX_COMPILER})
+  # Ampere, Ada, Hopper; the last one also as PTX, for what comes after.
+  set(CMAKE_CUDA_ARCHITECTURES "80-real;86-real;89-real;90")
+  set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)
+  enable_language(CUDA)
+  if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25.1 does not know that nvcc takes it
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+  endif()
+  set(CMAKE_CUDA_STANDARD 20)
+  # libcudart of the wheels, before the toolkit's; where LibTorch came as an archive it lies in its own lib/.
+  list(APPEND CMAKE_BUILD_RPATH ${FT_DEPS}/nvidia/cu13/lib ${FT_LIBTORCH}/lib)
+  message(STATUS "CUDA kernels: yes (${FT_NVCC}, nvcc ${CMAKE_CUDA_COMPILER_VERSION}, sm ${CMAKE_CUDA_ARCHITECTURES})")
+endif()

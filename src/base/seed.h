@@ -18,8 +18,8 @@ enum class Stream : uint64_t {
   kNoise = 7
 };
 
-/// The finaliser of splitmix64 (Steele, Lea, Flood 2014).
-inline uint64_t mix64(uint64_t x) {
+/// The finaliser of splitmix64 (Steele, Lea, Flood 2014). constexpr: CUDA kernels call it too.
+constexpr uint64_t mix64(uint64_t x) {
   x += 0x9e3779b97f4a7c15ULL;
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
   x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;

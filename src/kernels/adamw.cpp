@@ -1,5 +1,5 @@
-// AdamW, one tensor at a time, in place. The plain twin serves every device; the CPU loops do the
-// same in one pass.
+// AdamW, one tensor at a time, in place. The plain twin serves every device; the CPU loops and the
+// CUDA kernel do the same in one pass.
 #include <cmath>
 
 #include "base/error.h"
@@ -25,12 +25,12 @@ Tensor round_stochastic(const Tensor& wide, uint64_t key) {
 
 void reference(const Tensor& param, const Tensor& grad, const Tensor& m, const Tensor& v,
                const Tensor& extra, const AdamwSettings& s) {
-  const Tensor g = grad.to(at::kFloat).mul(s.grad_scale);
+  const Tensor g = grad.to(wide_dtype(param)).mul(s.grad_scale);
   m.mul_(s.beta1).add_(g, 1 - s.beta1);
   v.mul_(s.beta2).addcmul_(g, g, 1 - s.beta2);
   const double correction1 = 1 - std::pow(s.beta1, static_cast<double>(s.step));
   const double correction2 = 1 - std::pow(s.beta2, static_cast<double>(s.step));
-  const Tensor old = s.master == MasterWeights::kFloat32 ? extra : param.to(at::kFloat);
+  const Tensor old = s.master == MasterWeights::kFloat32 ? extra : param.to(wide_dtype(param));
   Tensor delta =
       m.div(v.sqrt().div_(std::sqrt(correction2)).add_(s.eps)).mul_(-s.learning_rate / correction1);
   delta.add_(old, -s.learning_rate * s.weight_decay);
@@ -48,12 +48,26 @@ void reference(const Tensor& param, const Tensor& grad, const Tensor& m, const T
   }
 }
 
+void run_cuda(const Tensor& param, const Tensor& grad, const Tensor& m, const Tensor& v,
+              const Tensor& extra, const AdamwSettings& s) {
+  const cuda::Adamw p{cuda::dtype_of(param),  cuda::dtype_of(grad),   param.numel(),
+                      cpu::data<void>(param), cpu::data<void>(grad),  cpu::data<float>(m),
+                      cpu::data<float>(v),    cpu::data<void>(extra), s.master,
+                      adamw_factors(s),       s.rounding_key};
+  cuda::check_launch(cuda::adamw(p, nullptr), "adamw");
+}
+
 }  // namespace
 
 void adamw(const Tensor& param, const Tensor& grad, const Tensor& exp_avg, const Tensor& exp_avg_sq,
            const Tensor& extra, const AdamwSettings& settings) {
   at::NoGradGuard guard;
   FT_INVARIANT(settings.master == MasterWeights::kNone || param.scalar_type() == at::kBFloat16);
+  if (use_cuda_kernels(param) && use_cuda_kernels(grad) && param.scalar_type() != at::kHalf &&
+      grad.scalar_type() != at::kHalf) {
+    run_cuda(param, grad, exp_avg, exp_avg_sq, extra, settings);
+    return;
+  }
   const bool same = grad.scalar_type() == param.scalar_type() || grad.scalar_type() == at::kFloat;
   if (!use_cpu_loops(param) || !grad.is_contiguous() || !same) {
     reference(param, grad, exp_avg, exp_avg_sq, extra, settings);

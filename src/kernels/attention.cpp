@@ -20,9 +20,9 @@ Tensor reference(const Tensor& q, const Tensor& k, const Tensor& v, const Docume
   const int64_t groups = q.size(1) / k.size(1);
   for (size_t s = 0; s + 1 < documents.bounds.size(); ++s) {
     const int64_t begin = documents.bounds[s], end = documents.bounds[s + 1], T = end - begin;
-    const Tensor qs = document(q, begin, end).to(at::kFloat);
-    const Tensor ks = document(k, begin, end).to(at::kFloat).repeat_interleave(groups, 1);
-    const Tensor vs = document(v, begin, end).to(at::kFloat).repeat_interleave(groups, 1);
+    const Tensor qs = document(q, begin, end).to(wide_dtype(q));
+    const Tensor ks = document(k, begin, end).to(wide_dtype(k)).repeat_interleave(groups, 1);
+    const Tensor vs = document(v, begin, end).to(wide_dtype(v)).repeat_interleave(groups, 1);
     const Tensor at_row = ops::arange(T, at::kLong, q.device()).unsqueeze(1);
     const Tensor future = ops::arange(T, at::kLong, q.device()).unsqueeze(0).gt(at_row);
     const Tensor scores = qs.matmul(ks.transpose(-1, -2)).mul(scale).masked_fill(future, -INFINITY);

@@ -27,8 +27,10 @@ FT_INLINE void store(float* p, float v) {
 }
 FT_INLINE void store(Bf16* p, float v) {  // round to nearest, ties to even; NaN stays NaN
   const uint32_t u = std::bit_cast<uint32_t>(v);
-  const uint32_t rounded = (u + 0x7fff + ((u >> 16) & 1)) >> 16;
-  p->bits = static_cast<uint16_t>(v != v ? 0x7fc0u : rounded);
+  const uint32_t nearest = (u + 0x7fff + ((u >> 16) & 1)) >> 16;
+  const uint32_t nan =
+      0u - static_cast<uint32_t>((u & 0x7fffffffu) > 0x7f800000u);  // all ones for NaN; no branch
+  p->bits = static_cast<uint16_t>((nearest & ~nan) | (0x7fc0u & nan));
 }
 template <typename T>
 FT_INLINE float rounded(float v) {
@@ -40,7 +42,8 @@ FT_INLINE float rounded(float v) {
 /// exp(x) to about 1 unit in the last place: 2^n * p(r), the polynomial of Cephes' expf. Without
 /// branches or calls, so that loops over it vectorise.
 FT_INLINE float fast_exp(float x) {
-  x = std::min(std::max(x, -87.0f), 88.0f);
+  x = x < -87.0f ? -87.0f : x;  // a NaN stays one
+  x = x > 88.0f ? 88.0f : x;
   const float n = (x * 1.44269504088896341f + 12582912.0f) - 12582912.0f;  // rounds to an integer
   const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
   float p = 1.9875691500e-4f;
@@ -212,21 +215,14 @@ FT_INLINE Bf16 round_stochastic(float v, uint64_t key, int64_t index) {
 template <typename T, typename G>
 FT_INLINE void adamw_body(RowRange r, T* param, const G* grad, float* m, float* v, void* extra,
                           const AdamwSettings& s) {
-  const auto b1 = static_cast<float>(s.beta1), b2 = static_cast<float>(s.beta2);
-  const auto one_b1 = static_cast<float>(1 - s.beta1), one_b2 = static_cast<float>(1 - s.beta2);
-  const auto step_size =
-      static_cast<float>(s.learning_rate / (1 - std::pow(s.beta1, static_cast<double>(s.step))));
-  const auto root2 =
-      static_cast<float>(std::sqrt(1 - std::pow(s.beta2, static_cast<double>(s.step))));
-  const auto keep = static_cast<float>(1 - s.learning_rate * s.weight_decay);
-  const auto eps = static_cast<float>(s.eps), scale = static_cast<float>(s.grad_scale);
+  const AdamwFactors f = adamw_factors(s);
   T* compensation = s.master == MasterWeights::kKahan ? static_cast<T*>(extra) : nullptr;
   float* master = s.master == MasterWeights::kFloat32 ? static_cast<float*>(extra) : nullptr;
   const auto update = [&](int64_t i, float old) {
-    const float g = to_float(grad[i]) * scale;
-    m[i] = b1 * m[i] + one_b1 * g;
-    v[i] = b2 * v[i] + one_b2 * g * g;
-    return old * (keep - 1) - step_size * m[i] / (std::sqrt(v[i]) / root2 + eps);
+    const float g = to_float(grad[i]) * f.grad_scale;
+    m[i] = f.b1 * m[i] + f.one_b1 * g;
+    v[i] = f.b2 * v[i] + f.one_b2 * g * g;
+    return old * f.decay - f.step_size * m[i] / (std::sqrt(v[i]) / f.root2 + f.eps);
   };
   if (master) {
     for (int64_t i = r.begin; i < r.end; ++i) {

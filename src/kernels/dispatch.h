@@ -1,7 +1,9 @@
-// From a tensor to typed pointers for the CPU loops.
+// From a tensor to typed pointers for the CPU loops, and to untyped ones for the CUDA launchers.
 #pragma once
 
+#include "base/error.h"
 #include "kernels/cpu_loops.h"
+#include "kernels/launch.h"
 
 namespace ft::cpu {
 
@@ -31,3 +33,18 @@ void for_rows(const Tensor& x, int64_t width, F&& f) {
 }
 
 }  // namespace ft::cpu
+
+namespace ft::cuda {
+
+/// The launchers' name for the dtype of a tensor that use_cuda_kernels() accepts.
+inline Dtype dtype_of(const Tensor& x) {
+  if (x.scalar_type() == at::kFloat) return Dtype::kFloat32;
+  return x.scalar_type() == at::kBFloat16 ? Dtype::kBFloat16 : Dtype::kFloat16;
+}
+
+/// Fails when a launcher reported an error.
+inline void check_launch(cudaError_t error, const char* op) {
+  if (static_cast<int>(error) != 0) fail(Code::kRun, op, ": CUDA: ", error_text(error));
+}
+
+}  // namespace ft::cuda

@@ -1,5 +1,6 @@
 // THE CATALOGUE: every fused op, its shapes and its contract. Each has a plain ATen twin (in
-// <op>.cpp, first function) that `kernels: reference` selects, and hand-written loops for the CPU.
+// <op>.cpp, first function) that `kernels: reference` selects; most have hand-written loops for the
+// CPU (cpu_loops.h) and kernels for CUDA (launch.h).
 // Letters: N tokens (documents end to end), C model width, H query heads, K key/value heads, D head
 // size, F feed-forward width, V vocabulary, R adapter rank, S documents.
 #pragma once
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "kernels/ops.h"
+#include "kernels/settings.h"
 
 namespace ft {
 
@@ -20,7 +22,6 @@ Tensor rms_norm(const Tensor& x, const Tensor& w, double eps);
 /// [N, D/2] float32.
 Tensor rope(const Tensor& x, const Tensor& cos, const Tensor& sin);
 
-enum class Activation { kSilu, kGeluTanh };
 /// act(gate) * up. gate, up [N, F].
 Tensor gated_act(const Tensor& gate, const Tensor& up, Activation activation);
 
@@ -65,15 +66,6 @@ Tensor linear_cross_entropy(const Tensor& h, const Tensor& w, const Tensor& targ
 /// The same per row, without gradient: [N] float32, 0 where there is no target.
 Tensor token_losses(const Tensor& h, const Tensor& w, const Tensor& targets);
 
-/// How an update too small for the weight's dtype is kept (bfloat16 weights).
-enum class MasterWeights { kNone, kKahan, kStochastic, kFloat32 };
-struct AdamwSettings {
-  double learning_rate, beta1, beta2, eps, weight_decay;
-  int64_t step;           ///< 1 for the first
-  double grad_scale = 1;  ///< multiplies the gradient: clipping
-  MasterWeights master = MasterWeights::kNone;
-  uint64_t rounding_key = 0;  ///< for kStochastic
-};
 /// AdamW with torch's semantics (decoupled decay, bias correction; Loshchilov & Hutter 2019), in
 /// place. param float32 or bfloat16, grad any float dtype, exp_avg and exp_avg_sq float32. `extra`:
 /// undefined, or kKahan: the compensation (param's dtype), kFloat32: the float32 weights.

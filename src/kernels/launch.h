@@ -1,11 +1,125 @@
-// What depends on how and where the program is built: the only file with #if.
+// What depends on how and where the program is built: the only file with #if. The launchers of all
+// .cu files, each declared once: raw pointers and sizes in a struct, a stream, an error code back.
+// Without CUDA the same lines become bodies that fail, so that no caller needs an #if. They run on
+// the default stream, which is LibTorch's current one in this program; the tensors are contiguous
+// and on the current device.
 #pragma once
+
+#include <cstdint>
+
+#include "kernels/settings.h"
 
 // One function, compiled for several instruction sets; the loader picks the best one the processor
 // has.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
     !defined(__SANITIZE_ADDRESS__)
-#define FT_CLONES __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+#define FT_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define FT_CLONES
 #endif
+
+#if defined(FT_WITH_CUDA)
+#include <cuda_runtime_api.h>
+#define FT_LAUNCHER(name, Arguments) cudaError_t name(const Arguments&, cudaStream_t)
+namespace ft::cuda {
+inline constexpr bool kBuilt = true;
+inline const char* error_text(cudaError_t error) {
+  return cudaGetErrorString(error);
+}
+}  // namespace ft::cuda
+#else
+#include "base/error.h"
+#define FT_LAUNCHER(name, Arguments)                        \
+  inline cudaError_t name(const Arguments&, cudaStream_t) { \
+    fail(Code::kRun, #name, ": built without CUDA");        \
+  }
+namespace ft::cuda {
+using cudaError_t = int;
+using cudaStream_t = void*;
+inline constexpr bool kBuilt = false;
+inline const char* error_text(cudaError_t) {
+  return "built without CUDA";
+}
+}  // namespace ft::cuda
+#endif
+
+namespace ft::cuda {
+
+/// The dtype of every `void` pointer of a call, unless said otherwise. Arithmetic is float32.
+enum class Dtype { kFloat32, kBFloat16, kFloat16 };
+
+struct RmsNorm {
+  Dtype dtype;
+  int64_t rows, width;
+  const void *x, *w;  ///< [rows, width], [width]
+  float eps;
+  void* y;  ///< [rows, width]
+};
+FT_LAUNCHER(rms_norm, RmsNorm);
+
+/// Rows of `partial`: how many sums over rows run side by side. Fixed, so that dw does not depend
+/// on the device.
+inline constexpr int64_t kNormPartials = 512;
+struct RmsNormBackward {
+  Dtype dtype;
+  int64_t rows, width;
+  const void *dy, *x, *w;
+  float eps;
+  void* dx;
+  float* dw;       ///< [width], or null: not wanted
+  float* partial;  ///< scratch [kNormPartials, width] where dw is wanted
+};
+FT_LAUNCHER(rms_norm_backward, RmsNormBackward);
+
+struct Rope {
+  Dtype dtype;
+  int64_t tokens, heads, head_size;
+  const void* x;           ///< [tokens, heads, head_size]
+  const float *cos, *sin;  ///< [tokens, head_size / 2]
+  float sign;              ///< -1: the inverse rotation
+  void* y;
+};
+FT_LAUNCHER(rope, Rope);
+
+struct GatedAct {
+  Dtype dtype;
+  int64_t count;  ///< elements
+  Activation activation;
+  const void *gate, *up;
+  void* y;
+};
+FT_LAUNCHER(gated_act, GatedAct);
+
+struct GatedActBackward {
+  Dtype dtype;
+  int64_t count;
+  Activation activation;
+  const void *dy, *gate, *up;
+  void *dgate, *dup;
+};
+FT_LAUNCHER(gated_act_backward, GatedActBackward);
+
+struct CrossEntropy {
+  Dtype dtype;
+  int64_t rows, width;
+  void* logits;            ///< [rows, width]
+  const int64_t* targets;  ///< [rows], each in [0, width)
+  float* losses;           ///< [rows]
+  bool overwrite;          ///< the logits become softmax - onehot(target)
+};
+FT_LAUNCHER(cross_entropy, CrossEntropy);
+
+struct Adamw {
+  Dtype param_dtype, grad_dtype;  ///< float32 or bfloat16; master weights for bfloat16 only
+  int64_t count;
+  void* param;
+  const void* grad;
+  float *exp_avg, *exp_avg_sq;
+  void* extra;  ///< kKahan: bfloat16, kFloat32: float32, else null
+  MasterWeights master;
+  AdamwFactors factors;
+  uint64_t rounding_key;
+};
+FT_LAUNCHER(adamw, Adamw);
+
+}  // namespace ft::cuda

@@ -50,7 +50,7 @@ Tensor run(const Tensor& x, const Tensor& w, const Tensor& bias, const LoraOpera
   if (lora && lora->dropout > 0)
     mask = dropout_mask(x.size(0), x.size(1), lora->dropout, lora->dropout_key, x.scalar_type(),
                         x.device());
-  if (!use_cpu_loops(x) && !x.is_cuda()) return reference(x, w, bias, lora, mask);
+  if (!use_cpu_loops(x) && !use_cuda_kernels(x)) return reference(x, w, bias, lora, mask);
   const Tensor a = lora ? lora->a : Tensor(), b = lora ? lora->b : Tensor();
   const double scale = lora ? lora->scale : 0;
   return apply(

@@ -1,5 +1,7 @@
 #include "kernels/mode.h"
 
+#include "kernels/launch.h"
+
 namespace ft {
 namespace {
 KernelMode current = KernelMode::kAuto;
@@ -12,6 +14,12 @@ void set_kernel_mode(KernelMode mode) {
 bool use_cpu_loops(const Tensor& x) {
   return current == KernelMode::kAuto && x.is_cpu() && x.is_contiguous() &&
          (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
+}
+
+bool use_cuda_kernels(const Tensor& x) {
+  return cuda::kBuilt && current == KernelMode::kAuto && x.is_cuda() && x.is_contiguous() &&
+         (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16 ||
+          x.scalar_type() == at::kHalf);
 }
 
 }  // namespace ft

@@ -11,5 +11,8 @@ void set_kernel_mode(KernelMode mode);
 /// True where the hand-written CPU loops serve: mode auto, a CPU tensor, contiguous, float32 or
 /// bfloat16.
 bool use_cpu_loops(const Tensor& x);
+/// True where the CUDA kernels serve: mode auto, a program built with them, a CUDA tensor,
+/// contiguous, float32, bfloat16 or float16.
+bool use_cuda_kernels(const Tensor& x);
 
 }  // namespace ft

@@ -68,6 +68,12 @@ Tensor from_vector(const std::vector<float>& values, at::Device device = at::kCP
 
 }  // namespace ops
 
+/// The dtype sums are made in: float32, or float64 for float64, so that the plain twins can be
+/// checked against finite differences.
+inline at::ScalarType wide_dtype(const Tensor& x) {
+  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+}
+
 /// Fails (internal) unless x has exactly these sizes; -1 matches any.
 void check_shape(const Tensor& x, const char* name, std::initializer_list<int64_t> sizes);
 

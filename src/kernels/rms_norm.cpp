@@ -9,13 +9,21 @@ namespace ft {
 namespace {
 
 Tensor reference(const Tensor& x, const Tensor& w, double eps) {
-  const Tensor wide = x.to(at::kFloat);
+  const Tensor wide = x.to(wide_dtype(x));
   const Tensor normed = wide.mul(wide.square().mean(-1, /*keepdim=*/true).add(eps).rsqrt());
   return normed.to(x.scalar_type()).mul(w);
 }
 
-Tensor forward_loops(const Tensor& x, const Tensor& w, double eps) {
+Tensor forward(const Tensor& x, const Tensor& w, double eps) {
   Tensor y = ops::empty_like(x);
+  if (x.is_cuda()) {
+    const int64_t width = x.size(-1);
+    const cuda::RmsNorm p{cuda::dtype_of(x),  x.numel() / width,  width,
+                          cpu::data<void>(x), cpu::data<void>(w), static_cast<float>(eps),
+                          cpu::data<void>(y)};
+    cuda::check_launch(cuda::rms_norm(p, nullptr), "rms_norm");
+    return y;
+  }
   cpu::for_rows(x, x.size(-1), [&](auto* t, cpu::RowRange r) {
     using T = std::remove_pointer_t<decltype(t)>;
     cpu::rms_norm<T>(r, cpu::data<T>(x), cpu::data<T>(w), cpu::data<T>(y), static_cast<float>(eps));
@@ -23,12 +31,21 @@ Tensor forward_loops(const Tensor& x, const Tensor& w, double eps) {
   return y;
 }
 
-std::vector<Tensor> backward_loops(const Tensor& grad, const Saved& saved, double eps) {
-  const Tensor &x = saved.tensors[0], &w = saved.tensors[1];
-  const Tensor dy = grad.contiguous();
-  Tensor dx = ops::empty_like(x), dw;
+void backward_cuda(const Tensor& dy, const Tensor& x, const Tensor& w, const Tensor& dx,
+                   const Tensor& dw, double eps) {
+  const int64_t width = x.size(-1);
+  Tensor partial;
+  if (dw.defined()) partial = ops::empty({cuda::kNormPartials, width}, at::kFloat, x.device());
+  const cuda::RmsNormBackward p{cuda::dtype_of(x),        x.numel() / width,   width,
+                                cpu::data<void>(dy),      cpu::data<void>(x),  cpu::data<void>(w),
+                                static_cast<float>(eps),  cpu::data<void>(dx), cpu::data<float>(dw),
+                                cpu::data<float>(partial)};
+  cuda::check_launch(cuda::rms_norm_backward(p, nullptr), "rms_norm backward");
+}
+
+void backward_loops(const Tensor& dy, const Tensor& x, const Tensor& w, const Tensor& dx,
+                    const Tensor& dw, double eps) {
   const int64_t width = x.size(-1), rows = x.numel() / width;
-  if (saved.needs[1]) dw = ops::zeros({width}, at::kFloat);
   cpu::with_type(x, [&](auto* t) {
     using T = std::remove_pointer_t<decltype(t)>;
     const auto run = [&](int64_t begin, int64_t end) {
@@ -44,6 +61,14 @@ std::vector<Tensor> backward_loops(const Tensor& grad, const Saved& saved, doubl
       cpu::parallel_rows(rows, width, run);
     }
   });
+}
+
+std::vector<Tensor> backward(const Tensor& grad, const Saved& saved, double eps) {
+  const Tensor &x = saved.tensors[0], &w = saved.tensors[1];
+  const Tensor dy = grad.contiguous();
+  Tensor dx = ops::empty_like(x), dw;
+  if (saved.needs[1]) dw = ops::zeros({x.size(-1)}, at::kFloat, x.device());
+  (x.is_cuda() ? backward_cuda : backward_loops)(dy, x, w, dx, dw, eps);
   return {saved.needs[0] ? dx : Tensor(), dw.defined() ? dw.to(w.scalar_type()) : Tensor()};
 }
 
@@ -51,14 +76,16 @@ std::vector<Tensor> backward_loops(const Tensor& grad, const Saved& saved, doubl
 
 Tensor rms_norm(const Tensor& x, const Tensor& w, double eps) {
   check_shape(w, "rms_norm weight", {x.size(-1)});
-  if (!use_cpu_loops(x) || w.scalar_type() != x.scalar_type()) return reference(x, w, eps);
+  const bool fused = (use_cpu_loops(x) || use_cuda_kernels(x)) &&
+                     w.scalar_type() == x.scalar_type() && w.is_contiguous();
+  if (!fused) return reference(x, w, eps);
   return apply(
       {x, w},
       [&](Saved& saved) {
         saved.tensors = {x, w};
-        return forward_loops(x, w, eps);
+        return forward(x, w, eps);
       },
-      [eps](const Tensor& grad, const Saved& saved) { return backward_loops(grad, saved, eps); });
+      [eps](const Tensor& grad, const Saved& saved) { return backward(grad, saved, eps); });
 }
 
 }  // namespace ft

@@ -208,7 +208,8 @@ TEST_F(TokenizerFiles, ConfigNamesTokensAndReplacesTheTemplate) {
   put("tokenizer.json", variant("llama3_style").dump());
   put("tokenizer_config.json",
       R"({"bos_token": {"content": "<|begin_of_text|>"}, "model_max_length": 1e30,
-      "eos_token": "<|eot_id|>", "pad_token": "[PAD]", "add_bos_token": false, "add_eos_token": true,
+      "eos_token": "<|eot_id|>", "pad_token": "[PAD]", "add_bos_token": false,
+      "add_eos_token": true,
       "added_tokens_decoder": {"1600": {"content": "<new>", "special": true}}})");
   const auto tokenizer = Tokenizer::load(folder_);
   EXPECT_EQ(tokenizer->bos_id, 0);

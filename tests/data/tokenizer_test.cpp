@@ -10,6 +10,7 @@
 #include <fstream>
 #include <iostream>
 #include <map>
+#include <thread>
 
 #include "base/error.h"
 #include "base/files.h"
@@ -241,6 +242,18 @@ TEST(Tokenizer, LongRunsAreNotQuadratic) {
       EXPECT_EQ(tokenizer->decode(ids), text) << name;
     }
   }
+}
+
+TEST(Tokenizer, ThreadsShareOne) {
+  const auto tokenizer = Tokenizer::load(variant("llama3_style"));
+  std::string text;
+  for (int i = 0; i < 2000; ++i) text += "word" + std::to_string(i * i) + " and more\n";
+  const auto expected = tokenizer->encode_ids(text, {});
+  std::vector<std::vector<int32_t>> found(4);
+  std::vector<std::thread> threads;
+  for (auto& ids : found) threads.emplace_back([&] { ids = tokenizer->encode_ids(text, {}); });
+  for (auto& thread : threads) thread.join();
+  for (const auto& ids : found) EXPECT_EQ(ids, expected);
 }
 
 TEST(Tokenizer, CountsAndNames) {

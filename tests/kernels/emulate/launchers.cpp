@@ -1,0 +1,9 @@
+// The .cu files, compiled for the CPU in the namespace ft::emulated.
+#include "kernels/emulate/emulated.h"
+
+#define cuda emulated
+#include "kernels/adamw.cu"
+#include "kernels/cross_entropy.cu"
+#include "kernels/gated_act.cu"
+#include "kernels/rms_norm.cu"
+#include "kernels/rope.cu"
