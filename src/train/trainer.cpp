@@ -8,11 +8,11 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/seed.h"
-#include "config/fields.h"
 #include "finetune/run.h"
 #include "infer/generate.h"
 #include "kernels/device.h"
 #include "train/evaluate.h"
+#include "train/output_folder.h"
 #include "train/report.h"
 #include "train/schedule.h"
 #include "train/signals.h"
@@ -23,22 +23,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-/// Settings that a resumed run may change: they decide what is written, not what is computed.
-bool may_change(const std::string& key) {
-  return key.starts_with("log.") || key.starts_with("save.") || key.starts_with("eval.sample") ||
-         key == "output_dir";
-}
-
-void check_same_run(const RunConfig& now, const fs::path& saved_file) {
-  const RunConfig before = load_config(saved_file.string(), {});
-  for (const std::string& key : changed_keys(before, now))
-    if (!may_change(key))
-      fail_usage(
-          saved_file.string(), ": ", key,
-          ": differs from this run's; --resume goes on with the same settings (leave the key "
-          "as it was, or start anew with --overwrite)");
 }
 
 /// The examples of documents, which keep the rest of what they are.
@@ -130,17 +114,18 @@ void Trainer::continue_from_checkpoint() {
 
 int Trainer::run() {
   const auto start = Clock::now();
-  if (resume_ && fs::exists(output_ / "config.yaml"))
-    check_same_run(config_, output_ / "config.yaml");
   session_ = open_session(config_, std::nullopt);
   prepare_data();
   prepare_model();
   make_folders(output_);
   const FolderLock lock(output_);
   state_.threads = num_threads();
-  if (resume_) continue_from_checkpoint();
+  if (resume_)
+    continue_from_checkpoint();
+  else
+    clear_results(output_);
   report_start();
-  write_file(output_ / "config.yaml", to_yaml(config_));
+  replace_file(output_ / "config.yaml", to_yaml(config_));
   if (state_.step == 0) remove_report(output_);
   metrics_.emplace(output_ / "metrics.jsonl", state_.step, config_.log.tensorboard);
   log_info("ready      after ", duration_text(seconds_since(start)));
@@ -163,7 +148,7 @@ int Trainer::loop() {
   const auto start = Clock::now();
   const double seconds_before = state_.seconds;
   if (state_.step == 0 && !eval_.empty()) evaluate_now();
-  bool stopped_early = false;
+  bool stopped_early = has_stopped_improving();
   while (state_.step < num_steps_ && !stopped_early) {
     const auto step_start = Clock::now();
     const double rate = learning_rate_at(config_.train, peak_rate_, state_.step, num_steps_);
@@ -227,7 +212,7 @@ bool Trainer::evaluate_now() {
   const auto start = Clock::now();
   const Losses losses = evaluate_examples(*session_.model, eval_, config_.data.max_length);
   const double loss = losses.mean();
-  last_eval_loss_ = loss;
+  state_.last_eval_loss = loss;
   const double epoch =
       static_cast<double>(state_.step) / static_cast<double>(loader_->steps_per_epoch());
   metrics_->write(Json::Object{{"type", "eval"},
@@ -249,6 +234,10 @@ bool Trainer::evaluate_now() {
   } else {
     ++state_.evaluations_without_gain;
   }
+  return has_stopped_improving();
+}
+
+bool Trainer::has_stopped_improving() const {
   return config_.eval.early_stopping_patience &&
          state_.evaluations_without_gain >= *config_.eval.early_stopping_patience;
 }
@@ -319,21 +308,15 @@ void Trainer::finish() {
        state_.seconds > 0 ? static_cast<double>(state_.tokens) / state_.seconds : 0},
       {"peak_memory_bytes", peak_memory(session_.model->device)},
       {"best_eval_loss", state_.best_eval_loss ? Json(*state_.best_eval_loss) : Json()},
-      {"final_eval_loss", last_eval_loss_ ? Json(*last_eval_loss_) : Json()}});
+      {"final_eval_loss", state_.last_eval_loss ? Json(*state_.last_eval_loss) : Json()}});
   log_info("done       ", state_.step, " steps in ", duration_text(state_.seconds), "; result in ",
            (output_ / "final").string());
 }
 
 int train(const TrainOptions& options) {
-  const fs::path output = options.config.output_dir;
-  const bool has_results = fs::exists(output / "metrics.jsonl") ||
-                           fs::exists(output / "config.yaml") || fs::exists(output / "final");
-  if (options.resume && options.overwrite) fail_usage("--resume and --overwrite: only one of them");
-  if (has_results && !options.resume && !options.overwrite)
-    fail(Code::kUsage, output.string(),
-         ": holds another run's results; --resume goes on with it, --overwrite starts anew");
-  if (options.resume && fs::exists(output / "final")) {
-    log_info(output.string(), ": this run is finished; nothing left to do");
+  check_output_folder(options);
+  if (options.resume && is_finished(options.config.output_dir)) {
+    log_info(options.config.output_dir, ": this run is finished; nothing left to do");
     return 0;
   }
   return Trainer(options.config, options.resume).run();
