@@ -41,6 +41,28 @@ void check_same_run(const RunConfig& now, const fs::path& saved_file) {
           "as it was, or start anew with --overwrite)");
 }
 
+/// What an earlier run left: its checkpoints would outrank the new ones, its final/ would count as
+/// this run's.
+void remove_results(const fs::path& output) {
+  remove_report(output);
+  for (const char* name : {"checkpoints", "best", "final"}) fs::remove_all(output / name);
+}
+
+/// --overwrite removes results: what the run reads must not lie among them.
+void check_inputs_outside(const RunConfig& config) {
+  const fs::path output = fs::weakly_canonical(config.output_dir);
+  const auto check = [&](const std::string& path, const char* key) {
+    const auto inside = fs::weakly_canonical(path).lexically_relative(output);
+    if (!path.empty() && !inside.empty() && *inside.begin() != "..")
+      fail_usage(key, ": ", path,
+                 " lies in output_dir, which the run writes to; another output_dir is wanted");
+  };
+  check(config.model, "model");
+  if (config.lora.resume_from) check(*config.lora.resume_from, "lora.resume_from");
+  for (const std::string& file : config.data.train) check(file, "data.train");
+  for (const std::string& file : config.data.eval) check(file, "data.eval");
+}
+
 /// The examples of documents, which keep the rest of what they are.
 std::vector<Example> take_examples(std::vector<Document>& documents) {
   std::vector<Example> examples;
@@ -58,8 +80,10 @@ Trainer::Trainer(RunConfig config, bool resume)
 
 void Trainer::prepare_data() {
   rows_ = read_split(config_.data, config_.seed);
-  const DataContext context = session_.data_context(config_.data);
+  DataContext context = session_.data_context(config_.data);
+  context.keep_texts = false;
   Dataset train_set = make_dataset(rows_.train, context);
+  context.keep_texts = true;
   counts_ = train_set.counts;
   format_ = train_set.format;
   train_ = take_examples(train_set.documents);
@@ -141,7 +165,7 @@ int Trainer::run() {
   if (resume_) continue_from_checkpoint();
   report_start();
   write_file(output_ / "config.yaml", to_yaml(config_));
-  if (state_.step == 0) remove_report(output_);
+  if (state_.step == 0) remove_results(output_);
   metrics_.emplace(output_ / "metrics.jsonl", state_.step, config_.log.tensorboard);
   log_info("ready      after ", duration_text(seconds_since(start)));
   const StopSignals signals;
@@ -284,9 +308,10 @@ void Trainer::write_samples() {
   for (const Document& d : eval_documents_) {
     if (static_cast<int64_t>(prompts.size()) == config_.eval.samples) break;
     if (d.prompt.empty()) continue;
-    // A rendered conversation brings its own BOS; plain text gets the tokenizer's.
-    prompts.push_back(session_.tokenizer->encode_ids(
-        d.prompt, {.add_special_tokens = d.prompt_messages.is_null()}));
+    prompts.push_back(d.prompt_messages.is_null()
+                          ? session_.tokenizer->encode_ids(
+                                d.prompt, {.add_special_tokens = true, .parse_special = false})
+                          : encode_messages(session_, d.prompt_messages, {}));
     used.push_back(&d);
   }
   if (prompts.empty()) return;
@@ -336,6 +361,7 @@ int train(const TrainOptions& options) {
     log_info(output.string(), ": this run is finished; nothing left to do");
     return 0;
   }
+  check_inputs_outside(options.config);
   return Trainer(options.config, options.resume).run();
 }
 
