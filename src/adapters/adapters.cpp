@@ -1,14 +1,14 @@
-// Matching follows PEFT: a list entry matches a module whose path is it or ends with "." + it; a
-// string is a regular expression over the whole path; patterns match `(.*\.)?(key)`;
-// modules_to_save matches by plain suffix.
+// Matching follows PEFT: targets as in targets.cpp; rank and alpha patterns match `(.*\.)?(key)`,
+// the first in the order of their names, which is the order in PEFT's file; modules_to_save matches
+// by plain suffix.
 #include "adapters/adapters.h"
 
 #include <algorithm>
 #include <cmath>
 #include <set>
 
+#include "adapters/targets.h"
 #include "base/error.h"
-#include "base/names.h"
 #include "base/regex.h"
 #include "base/seed.h"
 
@@ -16,38 +16,6 @@ namespace ft {
 namespace {
 
 const std::string kPrefix = "base_model.model.";
-
-bool ends_with_path(const std::string& path, const std::string& entry) {
-  return path == entry || path.ends_with("." + entry);
-}
-
-std::vector<Linear*> target_linears(Model& model, const LoraConfig& config) {
-  std::vector<Linear*> all = model.decoder.linears(), chosen;
-  const auto& targets = config.target_modules;
-  std::set<std::string> kinds, unmatched(targets.begin(), targets.end());
-  std::optional<Regex> regex;
-  const bool everything =
-      !config.target_is_list && targets.size() == 1 && targets[0] == "all-linear";
-  if (!config.target_is_list && !everything) regex.emplace(targets.at(0), "lora.target_modules");
-  for (Linear* linear : all) {
-    kinds.insert(linear->name.substr(linear->name.rfind('.') + 1));
-    bool matches = everything || (regex && regex->matches_whole(linear->name));
-    if (config.target_is_list)
-      for (const auto& entry : targets)
-        if (ends_with_path(linear->name, entry)) matches = true, unmatched.erase(entry);
-    if (matches) chosen.push_back(linear);
-  }
-  const std::vector<std::string_view> names(kinds.begin(), kinds.end());
-  if (config.target_is_list && !unmatched.empty())
-    fail_usage("lora.target_modules: ", printable(*unmatched.begin()),
-               ": no such linear layer in the decoder", did_you_mean(*unmatched.begin(), names),
-               "; there are ", join(names),
-               " (lm_head and embed_tokens are trained through lora.modules_to_save)");
-  if (chosen.empty())
-    fail_usage("lora.target_modules: ", printable(targets.at(0)),
-               ": matches no layer; layers are named like ", all[0]->name);
-  return chosen;
-}
 
 template <typename Value>
 Value pattern_value(const std::map<std::string, Value>& patterns, const std::string& module,

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "adapters/adapters.h"
+#include "adapters/targets.h"
 #include "base/error.h"
 #include "base/files.h"
 #include "base/safetensors.h"
@@ -20,31 +21,28 @@ bool is_neutral(const Json& value) {
 }
 
 void refuse_unsupported(const Json& json, const std::string& where) {
-  for (const char* key : {"alora_invocation_tokens",
-                          "arrow_config",
-                          "corda_config",
-                          "eva_config",
-                          "exclude_modules",
-                          "fan_in_fan_out",
-                          "kasa_config",
-                          "layer_replication",
-                          "layers_pattern",
-                          "layers_to_transform",
-                          "lora_bias",
-                          "lora_ga_config",
-                          "megatron_config",
-                          "monteclora_config",
-                          "target_parameters",
-                          "trainable_token_indices",
-                          "use_bdlora",
-                          "use_dora",
-                          "use_qalora",
-                          "velora_config",
-                          "ensure_weight_tying"}) {
+  for (const char* key :
+       {"alora_invocation_tokens", "arrow_config", "corda_config", "eva_config", "fan_in_fan_out",
+        "kasa_config", "layer_replication", "lora_bias", "lora_ga_config", "megatron_config",
+        "monteclora_config", "target_parameters", "trainable_token_indices", "use_bdlora",
+        "use_dora", "use_qalora", "velora_config", "ensure_weight_tying"}) {
     const Json* value = json.get(key);
     if (value && !is_neutral(*value))
       fail_input(where, ": ", key, ": ", printable(value->dump()), " is not supported");
   }
+}
+
+/// PiSSA, OLoRA, CorDA, LoftQ and their like take the start of the adapter out of the base weights;
+/// the file then fits only that changed base. Starts that leave the base alone say nothing about
+/// the stored tensors.
+void refuse_changed_base(const Json& json, const std::string& where) {
+  const Json* init = json.get_set("init_lora_weights");
+  if (!init || init->is_bool()) return;
+  for (const char* harmless : {"gaussian", "eva", "orthogonal"})
+    if (*init == Json(harmless)) return;
+  fail_input(where, ": init_lora_weights: ", printable(init->dump()),
+             " changes the base weights; an adapter converted to plain LoRA is wanted (PEFT: "
+             "save_pretrained with path_initial_model_for_weight_conversion)");
 }
 
 template <typename Value>
@@ -72,6 +70,32 @@ std::vector<std::string> read_names(const Json& json, const char* key, const std
     names.push_back(name.string());
   }
   return names;
+}
+
+/// exclude_modules, layers_to_transform and layers_pattern; each may be one value or a list.
+TargetFilter read_filter(const Json& json, const std::string& where) {
+  TargetFilter filter;
+  const auto names_at = [&](const char* key) {
+    const Json* value = json.get_set(key);
+    if (value && value->is_string())
+      return value->string().empty() ? std::vector<std::string>{}
+                                     : std::vector<std::string>{value->string()};
+    return read_names(json, key, where);
+  };
+  filter.exclude = names_at("exclude_modules");
+  const Json* exclude = json.get_set("exclude_modules");
+  filter.exclude_is_list = !exclude || !exclude->is_string();
+  filter.layer_lists = names_at("layers_pattern");
+  if (const Json* layers = json.get_set("layers_to_transform")) {
+    const Json::Array list = layers->is_array() ? layers->array() : Json::Array{*layers};
+    std::vector<int64_t> numbers;
+    for (const Json& layer : list) {
+      if (!layer.is_int()) fail_input(where, ": layers_to_transform: layer numbers are wanted");
+      numbers.push_back(layer.integer());
+    }
+    if (!numbers.empty()) filter.layers = std::move(numbers);  // PEFT: an empty list is no limit
+  }
+  return filter;
 }
 
 Json names_json(std::vector<std::string> names) {
@@ -106,6 +130,7 @@ LoraConfig read_adapter_config(const fs::path& folder) {
     fail_input(where, ": peft_type: ", type ? printable(*type) : "missing",
                "; only LORA is supported");
   refuse_unsupported(json, where);
+  refuse_changed_base(json, where);
   LoraConfig c;
   c.r = get_int(json, "r", where).value_or(8);
   c.alpha = get_double(json, "lora_alpha", where).value_or(8);
@@ -143,13 +168,14 @@ AdapterSet load_adapter(Model& model, const fs::path& folder) {
   }
   std::map<std::string, StoredTensor> stored;
   for (auto& t : read_safetensors(file)) stored.emplace(t.name, t);
+  const std::string where = (folder / "adapter_config.json").string();
+  const TargetFilter filter = read_filter(read_json(where), where);
   AdapterSet set;
   try {
-    set = attach_adapter(model, config, 0);
+    set = attach_adapter(model, resolve_targets(model, config, filter), 0);
   } catch (const Error& e) {  // what is a wrong setting in a configuration is an adapter that does
                               // not fit here
-    fail_input((folder / "adapter_config.json").string(), ": does not fit ", model.folder.string(),
-               ": ", e.what());
+    fail_input(where, ": does not fit ", model.folder.string(), ": ", e.what());
   }
   at::NoGradGuard guard;
   for (Param* param : set.params) {

@@ -65,7 +65,9 @@ constexpr std::string_view kLlama3 = R"jinja({%- for message in messages %}
   {%- else %}{{- message.content | trim + '<|eot_id|>' }}
   {%- endif %}
 {%- endfor %}
-{%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %})jinja";
+{%- if add_generation_prompt %}
+  {{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}
+{%- endif %})jinja";
 
 constexpr std::string_view kChatml = R"jinja({%- for message in messages %}
   {{- '<|im_start|>' + message.role + '\n' }}

@@ -32,8 +32,9 @@ using jinja::Value;
 class Breaker {
  public:
   explicit Breaker(std::vector<std::string> special_texts) : texts_(std::move(special_texts)) {
+    // One character has no inside, and runs of blanks (tokens of Gemma) control nothing.
     for (const std::string& text : texts_)
-      if (jinja::num_points(text) > 1)  // one character has no inside
+      if (jinja::num_points(text) > 1 && !jinja::strip(text, std::nullopt, 'b').empty())
         by_first_[static_cast<unsigned char>(text[0])].push_back(text);
     for (auto& texts : by_first_) std::sort(texts.begin(), texts.end());
   }

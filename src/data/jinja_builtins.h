@@ -44,7 +44,10 @@ struct Filter {
 };
 struct Test {
   std::string_view name;
-  TestFunction apply;
+  TestFunction function;
+  bool takes_other = false;  ///< `is eq 2`; the others take nothing
+
+  bool apply(Runtime& runtime, const Value& input, const Args& args) const;
 };
 /// A method of str, list, tuple or dict.
 struct Method {
@@ -111,6 +114,8 @@ std::string strip(std::string_view raw, const std::optional<std::string>& chars,
 /// str.replace(); count < 0: all.
 std::string replace(Runtime& runtime, const std::string& raw, const std::string& old,
                     const std::string& with, int64_t count);
+/// Failure when there are more parts of a text than a list may have.
+void check_parts(size_t count);
 /// str.splitlines()
 std::vector<std::string> split_lines(const std::string& raw, bool keep_ends);
 /// sep.join(items); Failure when an item is no string, unless `any` (then it is printed).

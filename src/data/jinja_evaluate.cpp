@@ -18,12 +18,8 @@ Value Interpreter::eval(const Expr& e) {
       return Value::list(runtime_.budget, eval_all(e.items), Form::kTuple);
     case ExprKind::kDict:
       return eval_dict(e);
-    case ExprKind::kUnary: {
-      const Value value = eval(*e.items[0]);
-      line_ = e.line;
-      const Value negative = negate(value);
-      return e.op == Op::kSub ? negative : negate(negative);
-    }
+    case ExprKind::kUnary:
+      return eval_unary(e);
     case ExprKind::kNot:
       return !truthy(eval(*e.items[0]));
     case ExprKind::kAnd: {
@@ -67,6 +63,13 @@ Value Interpreter::eval(const Expr& e) {
   }
   FT_INVARIANT(false);
   return {};
+}
+
+Value Interpreter::eval_unary(const Expr& e) {
+  const Value value = eval(*e.items[0]);
+  line_ = e.line;
+  const Value negative = negate(value);
+  return e.op == Op::kSub ? negative : negate(negative);
 }
 
 Value Interpreter::eval_name(const Expr& e) {

@@ -92,6 +92,7 @@ class Interpreter {
 
   // jinja_evaluate.cpp
   Value eval(const Expr& e);
+  Value eval_unary(const Expr& e);
   Value eval_name(const Expr& e);
   Value eval_dict(const Expr& e);
   Value eval_binary(const Expr& e);

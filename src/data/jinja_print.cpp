@@ -63,7 +63,7 @@ class Printer {
     if (v.is_undefined()) return "Undefined";
     if (v.is_bool()) return v.boolean() ? "True" : "False";
     if (v.is_int()) return std::to_string(v.integer());
-    if (v.is_float()) return float_text(v.number());
+    if (v.is_float()) return std::isnan(v.number()) ? "nan" : float_text(v.number());
     return str("<", v.type_name(), " object>");
   }
 

@@ -86,7 +86,8 @@ Value sort(Runtime& runtime, const Value& input, const Args& args) {
     std::vector<Value> keys;
     for (const Getter& getter : getters)
       keys.push_back(sort_key(getter.get(runtime, item), case_sensitive));
-    Value key = keys.size() == 1 ? keys[0] : Value::list(runtime.budget, std::move(keys));
+    // A list even of one: lists may hold equal keys that have no order (undefined ones).
+    Value key = Value::list(runtime.budget, std::move(keys));
     keyed.emplace_back(std::move(key), std::move(item));
   }
   sort_keyed(runtime, keyed, bound.truth(0, false));

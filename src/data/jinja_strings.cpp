@@ -48,6 +48,7 @@ std::vector<std::string> split_space(const Text& text, int64_t most, bool right)
     size_t end = at;
     while (at < plain.size() && !is_space(next_point(plain, at))) end = at;
     words.emplace_back(begin, end);
+    check_parts(words.size());
   }
   std::vector<std::string> out;
   const size_t count = words.size();
@@ -84,6 +85,7 @@ std::vector<std::string> split_at(const Text& text, const std::string& separator
     for (size_t at; room() && (at = find_text(reversed, needle, plain.size() - end)) != kNone;) {
       const size_t after = plain.size() - at;
       out.push_back(text.cut(after, end));
+      check_parts(out.size());
       end = after - separator.size();
     }
     out.push_back(text.cut(0, end));
@@ -93,6 +95,7 @@ std::vector<std::string> split_at(const Text& text, const std::string& separator
   size_t begin = 0;
   for (size_t at; room() && (at = find_text(plain, separator, begin)) != kNone;) {
     out.push_back(text.cut(begin, at));
+    check_parts(out.size());
     begin = at + separator.size();
   }
   out.push_back(text.cut(begin, plain.size()));

@@ -43,33 +43,34 @@ constexpr Test kTests[] = {
      }},
     {"defined", [](R&, const V& v, const A&) { return !v.is_undefined(); }},
     {"divisibleby",
-     [](R& r, const V& v, const A& a) { return modulo(r, v, other(a)).number() == 0; }},
-    {"eq", [](R& r, const V& v, const A& a) { return equals(v, other(a), r.budget); }},
-    {"equalto", [](R& r, const V& v, const A& a) { return equals(v, other(a), r.budget); }},
+     [](R& r, const V& v, const A& a) { return modulo(r, v, other(a)).number() == 0; }, true},
+    {"eq", [](R& r, const V& v, const A& a) { return equals(v, other(a), r.budget); }, true},
+    {"equalto", [](R& r, const V& v, const A& a) { return equals(v, other(a), r.budget); }, true},
     {"even", [](R& r, const V& v, const A&) { return has_remainder(r, v, 0); }},
     {"false", [](R&, const V& v, const A&) { return v.is_bool() && !v.boolean(); }},
     {"filter",
      [](R& r, const V& v, const A&) { return find_filter(to_text(v, r.budget)) != nullptr; }},
     {"float", [](R&, const V& v, const A&) { return v.is_float(); }},
-    {"ge", [](R& r, const V& v, const A& a) { return order(r, v, a, ">=") >= 0; }},
-    {"greaterthan", [](R& r, const V& v, const A& a) { return order(r, v, a, ">") > 0; }},
-    {"gt", [](R& r, const V& v, const A& a) { return order(r, v, a, ">") > 0; }},
-    {"in", [](R& r, const V& v, const A& a) { return contains(other(a), v, r.budget); }},
+    {"ge", [](R& r, const V& v, const A& a) { return order(r, v, a, ">=") >= 0; }, true},
+    {"greaterthan", [](R& r, const V& v, const A& a) { return order(r, v, a, ">") > 0; }, true},
+    {"gt", [](R& r, const V& v, const A& a) { return order(r, v, a, ">") > 0; }, true},
+    {"in", [](R& r, const V& v, const A& a) { return contains(other(a), v, r.budget); }, true},
     {"integer", [](R&, const V& v, const A&) { return v.is_int() && !v.is_bool(); }},
     {"iterable", [](R&, const V& v, const A&) { return is_iterable(v); }},
-    {"le", [](R& r, const V& v, const A& a) { return order(r, v, a, "<=") <= 0; }},
-    {"lessthan", [](R& r, const V& v, const A& a) { return order(r, v, a, "<") < 0; }},
+    {"le", [](R& r, const V& v, const A& a) { return order(r, v, a, "<=") <= 0; }, true},
+    {"lessthan", [](R& r, const V& v, const A& a) { return order(r, v, a, "<") < 0; }, true},
     {"lower", [](R& r, const V& v, const A&) { return cased_as(r, v, Case::kLower); }},
-    {"lt", [](R& r, const V& v, const A& a) { return order(r, v, a, "<") < 0; }},
+    {"lt", [](R& r, const V& v, const A& a) { return order(r, v, a, "<") < 0; }, true},
     {"mapping", [](R&, const V& v, const A&) { return v.is_dict(); }},
-    {"ne", [](R& r, const V& v, const A& a) { return !equals(v, other(a), r.budget); }},
+    {"ne", [](R& r, const V& v, const A& a) { return !equals(v, other(a), r.budget); }, true},
     {"none", [](R&, const V& v, const A&) { return v.is_none(); }},
     {"number", [](R&, const V& v, const A&) { return v.is_number(); }},
     {"odd", [](R& r, const V& v, const A&) { return has_remainder(r, v, 1); }},
     {"sameas",
      [](R& r, const V& v, const A& a) {
        return v.type_name() == other(a).type_name() && equals(v, other(a), r.budget);
-     }},
+     },
+     true},
     {"sequence", [](R&, const V& v,
                     const A&) { return is_iterable(v) && !(v.is_seq() && !v.seq().can_index()); }},
     {"string", [](R&, const V& v, const A&) { return v.is_string(); }},
@@ -83,6 +84,12 @@ constexpr std::pair<std::string_view, std::string_view> kAliases[] = {
     {"==", "eq"}, {"!=", "ne"}, {"<", "lt"}, {"<=", "le"}, {">", "gt"}, {">=", "ge"}};
 
 }  // namespace
+
+bool Test::apply(Runtime& runtime, const Value& input, const Args& args) const {
+  if (!takes_other && !(args.positional.empty() && args.named.empty()))
+    raise("the test '", name, "' takes no argument");
+  return function(runtime, input, args);
+}
 
 const Test* find_test(std::string_view name) {
   for (const auto& [alias, meant] : kAliases)

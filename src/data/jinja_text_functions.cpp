@@ -44,6 +44,10 @@ std::string replace(Runtime& runtime, const std::string& raw, const std::string&
   return out.take();
 }
 
+void check_parts(size_t count) {
+  if (count > kMaxItems) raise("a list of more than ", kMaxItems, " elements");
+}
+
 std::vector<std::string> split_lines(const std::string& raw, bool keep_ends) {
   const Text text(raw);
   const std::string_view plain = text.plain();
@@ -57,6 +61,7 @@ std::vector<std::string> split_lines(const std::string& raw, bool keep_ends) {
     if (!is_break) continue;
     if (p == '\r' && at < plain.size() && plain[at] == '\n') ++at;
     out.push_back(text.cut(begin, keep_ends ? at : end));
+    check_parts(out.size());
     begin = at;
   }
   if (begin < plain.size()) out.push_back(text.cut(begin, plain.size()));

@@ -165,6 +165,7 @@ std::shared_ptr<const Seq> iterate(const Value& v, Budget& budget) {
   } else if (v.is_string()) {
     const Text text(v.string());
     const std::string_view plain = text.plain();
+    if (num_points(plain) > kMaxItems) raise("a list of more than ", kMaxItems, " elements");
     budget.work(plain.size());
     budget.allocate(plain.size() * 64);  // a shared string each, before list() counts them
     for (size_t at = 0, end; at < plain.size(); at = end) {

@@ -28,6 +28,18 @@ Json text_answer(const std::string& text, const Tokenizer& tokenizer,
                       {"decoded", tokenizer.decode(ids)}};
 }
 
+/// Which tokens start inside trained spans.
+Json trained_marks(const std::vector<Token>& tokens, const std::vector<Span>& spans) {
+  Json::Array marks;
+  for (const Token& token : tokens)
+    marks.emplace_back(
+        std::any_of(spans.begin(), spans.end(),
+                    [&](const Span& s) { return s.begin <= token.begin && token.begin < s.end; })
+            ? 1
+            : 0);
+  return marks;
+}
+
 Json chat_answer(const Json& line, const Tokenizer& tokenizer, const ChatTemplate* chat_template,
                  const TokenizeOptions& options) {
   const std::string where = "line";
@@ -41,21 +53,23 @@ Json chat_answer(const Json& line, const Tokenizer& tokenizer, const ChatTemplat
   input.bos_token = get_string(line, "bos_token", where).value_or(tokenizer.bos_token);
   input.eos_token = get_string(line, "eos_token", where).value_or(tokenizer.eos_token);
   input.now = get_string(line, "now", where);
-  const RenderedChat chat = chat_template->render_for_training(
-      input, options.parse_special ? std::vector<std::string>{} : tokenizer.special_texts());
-
-  Json::Array ids, trained;
-  const EncodeOptions encode{
-      .add_special_tokens = false, .parse_special = true, .breaks = chat.breaks};
-  for (const Token& token : tokenizer.encode(chat.text, encode)) {
-    const bool inside = std::any_of(chat.trained.begin(), chat.trained.end(), [&](const Span& s) {
-      return s.begin <= token.begin && token.begin < s.end;
-    });
-    ids.emplace_back(static_cast<int64_t>(token.id));
-    trained.emplace_back(inside ? 1 : 0);
+  const auto specials =
+      options.parse_special ? std::vector<std::string>{} : tokenizer.special_texts();
+  RenderedChat chat = chat_template->render_with_breaks(input, specials);
+  // A template that rewrites earlier messages renders, but its answers cannot be told apart.
+  bool can_be_marked = true;
+  try {
+    chat = chat_template->render_for_training(input, specials);
+  } catch (const Error&) {
+    can_be_marked = false;
   }
-  return Json::Object{
-      {"rendered", chat.text}, {"ids", std::move(ids)}, {"trained", std::move(trained)}};
+  const std::vector<Token> tokens = tokenizer.encode(
+      chat.text, {.add_special_tokens = false, .parse_special = true, .breaks = chat.breaks});
+  Json::Array ids;
+  for (const Token& token : tokens) ids.emplace_back(static_cast<int64_t>(token.id));
+  return Json::Object{{"rendered", chat.text},
+                      {"ids", std::move(ids)},
+                      {"trained", can_be_marked ? trained_marks(tokens, chat.trained) : Json()}};
 }
 
 Json ids_answer(const Json& list, const Tokenizer& tokenizer) {

@@ -29,7 +29,7 @@ std::vector<int32_t> encode_messages(const Session& session, const Json& message
   input.bos_token = tokenizer.bos_token;
   input.eos_token = tokenizer.eos_token;
   const RenderedChat chat =
-      session.chat_template->render_for_training(input, tokenizer.special_texts());
+      session.chat_template->render_with_breaks(input, tokenizer.special_texts());
   return tokenizer.encode_ids(chat.text, {.breaks = chat.breaks});
 }
 

@@ -28,7 +28,8 @@ FT_INLINE void store(float* p, float v) {
 FT_INLINE void store(Bf16* p, float v) {  // round to nearest, ties to even; NaN stays NaN
   const uint32_t u = std::bit_cast<uint32_t>(v);
   const uint32_t nearest = (u + 0x7fff + ((u >> 16) & 1)) >> 16;
-  const uint32_t nan = 0u - static_cast<uint32_t>((u & 0x7fffffffu) > 0x7f800000u);  // all ones for NaN; no branch
+  const uint32_t nan =
+      0u - static_cast<uint32_t>((u & 0x7fffffffu) > 0x7f800000u);  // all ones for NaN; no branch
   p->bits = static_cast<uint16_t>((nearest & ~nan) | (0x7fc0u & nan));
 }
 template <typename T>

@@ -3,12 +3,12 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <dlfcn.h>
-#include <malloc.h>
 #include <sys/resource.h>
 
 #include <fstream>
 
 #include "finetune/run.h"
+#include "kernels/host_arena.h"
 
 namespace ft {
 namespace {
@@ -57,11 +57,7 @@ int64_t num_threads() {
 }
 
 void prepare_runtime() {
-  // Large buffers come and go every layer: kept by the allocator instead of going back to the
-  // kernel page by page.
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, 512 << 20);
-  mallopt(M_TOP_PAD, 64 << 20);
+  install_host_arena();
 }
 
 void set_threads(int threads) {

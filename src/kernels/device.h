@@ -22,7 +22,7 @@ std::string device_text(at::Device device);
 /// Intra-op threads in use.
 int64_t num_threads();
 
-/// Settings of the C allocator and of LibTorch that every command wants. Call first in main.
+/// Settings of LibTorch that every command wants. Call first in main.
 void prepare_runtime();
 
 }  // namespace ft

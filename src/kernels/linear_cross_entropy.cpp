@@ -60,13 +60,20 @@ Tensor chunk_losses(const Tensor& h, const Tensor& w, const Tensor& targets, boo
   return losses;
 }
 
-/// The rows that have a target, and their targets.
+/// The rows that have a target, and their targets. On the CPU the list is filled up to a multiple
+/// of 64 by repeating its last row: oneDNN compiles and keeps its products per shape. Only the
+/// first `count` rows stand for something.
 struct Supervised {
   Tensor rows, targets;
+  int64_t count;
 };
 Supervised supervised(const Tensor& targets) {
-  const Tensor rows = targets.ne(kIgnore).nonzero().squeeze(1);
-  return {rows, targets.index_select(0, rows)};
+  constexpr int64_t kMultiple = 64;
+  Tensor rows = targets.ne(kIgnore).nonzero().squeeze(1);
+  const int64_t count = rows.size(0);
+  if (targets.is_cpu() && count > 0 && count < targets.size(0) && count % kMultiple != 0)
+    rows = ops::cat({rows, rows.narrow(0, count - 1, 1).expand({kMultiple - count % kMultiple})});
+  return {rows, targets.index_select(0, rows), count};
 }
 
 /// Sum of losses; fills dh [N, C] and dw (float32 sums, then w's dtype) when they are defined.
@@ -74,24 +81,17 @@ Tensor loss_and_gradients(const Tensor& h, const Tensor& w, const Tensor& target
                           Tensor& dw) {
   const Supervised s = supervised(targets);
   const int64_t n = s.rows.size(0), step = chunk_rows(h, w);
-  const bool all = n == h.size(0);
+  const bool all = n == h.size(0), gradients = dh.defined() || dw.defined();
   Tensor total = ops::zeros({}, at::kDouble, h.device()), logits;
   for (int64_t begin = 0; begin < n; begin += step) {
-    const int64_t count = std::min(step, n - begin);
+    const int64_t count = std::min(step, n - begin), real = std::min(count, s.count - begin);
     const Tensor rows = s.rows.narrow(0, begin, count);
     const Tensor part = all ? h.narrow(0, begin, count) : h.index_select(0, rows);
-    const bool gradients = dh.defined() || dw.defined();
-    total.add_(
-        chunk_losses(part, w, s.targets.narrow(0, begin, count).contiguous(), gradients, logits)
-            .to(at::kDouble)
-            .sum());
-    if (dh.defined()) {
-      if (all) {
-        dh.narrow(0, begin, count).copy_(logits.mm(w));
-      } else {
-        dh.index_copy_(0, rows, logits.mm(w));
-      }
-    }
+    const Tensor losses =
+        chunk_losses(part, w, s.targets.narrow(0, begin, count).contiguous(), gradients, logits);
+    total.add_(losses.narrow(0, 0, real).to(at::kDouble).sum());
+    if (gradients && real < count) logits.narrow(0, real, count - real).zero_();
+    if (dh.defined()) dh.index_copy_(0, rows.narrow(0, 0, real), logits.mm(w).narrow(0, 0, real));
     if (dw.defined()) dw.add_(logits.t().mm(part));
   }
   return total.to(wide_dtype(h));
@@ -128,11 +128,11 @@ Tensor token_losses(const Tensor& h, const Tensor& w, const Tensor& targets) {
   const int64_t n = s.rows.size(0), step = chunk_rows(h, w);
   Tensor losses = ops::zeros({h.size(0)}, wide_dtype(h), h.device()), logits;
   for (int64_t begin = 0; begin < n; begin += step) {
-    const int64_t count = std::min(step, n - begin);
+    const int64_t count = std::min(step, n - begin), real = std::min(count, s.count - begin);
     const Tensor rows = s.rows.narrow(0, begin, count);
-    losses.index_copy_(0, rows,
-                       chunk_losses(h.index_select(0, rows), cast_w,
-                                    s.targets.narrow(0, begin, count).contiguous(), false, logits));
+    const Tensor part = chunk_losses(h.index_select(0, rows), cast_w,
+                                     s.targets.narrow(0, begin, count).contiguous(), false, logits);
+    losses.index_copy_(0, rows.narrow(0, 0, real), part.narrow(0, 0, real));
   }
   return losses;
 }

@@ -58,6 +58,29 @@ std::vector<Linear*> Decoder::linears() {
   return all;
 }
 
+namespace {
+
+/// oneDNN compiles and keeps its products per shape: with a new number of tokens every step, time
+/// and memory go into that. On the CPU a batch is filled up to a multiple of 64 by a last document
+/// without targets.
+Batch fill_up(Batch batch) {
+  constexpr int64_t kMultiple = 64;
+  const int64_t missing = (kMultiple - batch.num_tokens() % kMultiple) % kMultiple;
+  for (int64_t i = 0; i < missing; ++i) {
+    batch.tokens.push_back(0);
+    batch.targets.push_back(kIgnore);
+    batch.positions.push_back(i);
+  }
+  if (missing > 0) batch.bounds.push_back(batch.num_tokens());
+  return batch;
+}
+
+}  // namespace
+
+Sequence make_training_sequence(const ModelSpec& spec, const Batch& batch, at::Device device) {
+  return make_sequence(spec, device.is_cpu() ? fill_up(batch) : batch, device);
+}
+
 Sequence make_sequence(const ModelSpec& spec, const Batch& batch, at::Device device) {
   Sequence s;
   s.tokens = ops::from_vector(batch.tokens, device);

@@ -12,29 +12,67 @@
 namespace ft {
 namespace {
 
-/// The lines of an interrupted run up to `step`; a last line that was cut off is dropped.
+/// The lines of an interrupted run up to `step`.
 std::string lines_until(const std::string& text, int64_t step, const std::string& where) {
   std::string kept;
-  size_t begin = 0;
-  for (size_t end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
-    const std::string line = text.substr(begin, end - begin);
-    const auto at = get_int(parse_json(line, where), "step", where);
+  for (const std::string& line : whole_lines(text)) {
+    const auto at = get_int(parse_metrics_line(line, where), "step", where);
     if (at && *at <= step) kept += line + "\n";
   }
   return kept;
 }
 
+struct Tag {
+  std::string_view type, key, tag;
+};
+constexpr Tag kTags[] = {
+    {"train", "loss", "train/loss"},
+    {"train", "grad_norm", "train/grad_norm"},
+    {"train", "learning_rate", "train/learning_rate"},
+    {"train", "tokens_per_second", "train/tokens_per_second"},
+    {"train", "memory_bytes", "train/memory_bytes"},
+    {"eval", "loss", "eval/loss"},
+    {"eval", "perplexity", "eval/perplexity"},
+};
+
 }  // namespace
 
-MetricsFile::MetricsFile(fs::path file, int64_t resume_step) : file_(std::move(file)) {
+MetricsFile::MetricsFile(fs::path file, int64_t resume_step, bool tensorboard)
+    : file_(std::move(file)) {
   std::string kept;
   if (resume_step > 0 && fs::exists(file_))
     kept = lines_until(read_file(file_), resume_step, file_.string());
   write_file(file_, kept);
+  const fs::path folder = file_.parent_path() / "tensorboard";
+  if (resume_step == 0) remove_event_files(folder);
+  // Values of the checkpoint's own step stay, as they do above.
+  if (tensorboard) events_.emplace(folder, resume_step > 0 ? resume_step + 1 : 0);
 }
 
 void MetricsFile::write(const Json& line) const {
   append_file(file_, line.dump() + "\n");
+  if (!events_) return;
+  std::vector<Scalar> scalars;
+  for (const Tag& t : kTags) {
+    if (line.get("type")->string() != t.type) continue;
+    if (const Json* value = line.get_set(t.key)) scalars.push_back({t.tag, value->number()});
+  }
+  if (!scalars.empty()) events_->write(line.get("step")->integer(), scalars);
+}
+
+std::vector<std::string> whole_lines(std::string_view text) {
+  std::vector<std::string> lines;
+  for (size_t end; (end = text.find('\n')) != std::string_view::npos; text.remove_prefix(end + 1))
+    lines.emplace_back(text.substr(0, end));
+  return lines;
+}
+
+Json parse_metrics_line(std::string line, const std::string& where) {
+  // These lines hold no text of a user's, so such a word can only be a number.
+  for (const std::string_view word : {"-Infinity", "Infinity", "NaN"})
+    for (size_t at; (at = line.find(word)) != std::string::npos;)
+      line.replace(at, word.size(), "null");
+  return parse_json(line, where);
 }
 
 std::string duration_text(double seconds) {

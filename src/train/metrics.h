@@ -1,23 +1,36 @@
-// metrics.jsonl and the line on the screen.
+// metrics.jsonl, the same numbers as TensorBoard events, and the line on the screen.
 #pragma once
 
 #include <chrono>
 #include <filesystem>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "base/json.h"
+#include "base/tfevents.h"
 
 namespace ft {
 
-/// Appends one JSON object a line. On resume, lines after the checkpoint's step are dropped first.
+/// Appends one JSON object a line and, when asked to, an event in tensorboard/ beside the file. On
+/// resume, lines after the checkpoint's step are dropped first; from step 0 the event files go too.
 class MetricsFile {
  public:
-  MetricsFile(std::filesystem::path file, int64_t resume_step);
+  MetricsFile(std::filesystem::path file, int64_t resume_step, bool tensorboard);
   void write(const Json& line) const;
 
  private:
   std::filesystem::path file_;
+  std::optional<EventFile> events_;
 };
+
+/// The whole lines of a metrics file; one that was cut off at the end is left out.
+std::vector<std::string> whole_lines(std::string_view text);
+
+/// One line of it. NaN and infinities, which are written as Python does but are no JSON, come back
+/// as null: a perplexity may overflow.
+Json parse_metrics_line(std::string line, const std::string& where);
 
 /// What the progress line shows.
 struct Progress {

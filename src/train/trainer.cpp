@@ -13,6 +13,7 @@
 #include "infer/generate.h"
 #include "kernels/device.h"
 #include "train/evaluate.h"
+#include "train/report.h"
 #include "train/schedule.h"
 #include "train/signals.h"
 
@@ -140,10 +141,11 @@ int Trainer::run() {
   if (resume_) continue_from_checkpoint();
   report_start();
   write_file(output_ / "config.yaml", to_yaml(config_));
-  metrics_.emplace(output_ / "metrics.jsonl", state_.step);
+  if (state_.step == 0) remove_report(output_);
+  metrics_.emplace(output_ / "metrics.jsonl", state_.step, config_.log.tensorboard);
   log_info("ready      after ", duration_text(seconds_since(start)));
   const StopSignals signals;
-  return loop();
+  return with_report(output_, [this] { return loop(); });
 }
 
 bool Trainer::is_evaluation_step(int64_t done) const {

@@ -113,14 +113,14 @@ TEST(Tokenizer, Smollm2StyleCases) {
 TEST(TokenizerParity, Smollm2) {
   const fs::path cases = parity_folder() / "G_tokenizer" / "smollm2.jsonl";
   FT_NEEDS(cases);
-  FT_NEEDS(assets_folder() / "smollm2" / "tokenizer.json");
-  run_cases(*Tokenizer::load(assets_folder() / "smollm2"), cases, true);
+  FT_NEEDS(real_model("smollm2") / "tokenizer.json");
+  run_cases(*Tokenizer::load(real_model("smollm2")), cases, true);
 }
 TEST(TokenizerParity, Gemma3) {
   const fs::path cases = parity_folder() / "G_tokenizer" / "gemma3-270m.jsonl";
   FT_NEEDS(cases);
-  FT_NEEDS(assets_folder() / "gemma3-270m" / "tokenizer.json");
-  run_cases(*Tokenizer::load(assets_folder() / "gemma3-270m"), cases, false);
+  FT_NEEDS(real_model("gemma3-270m") / "tokenizer.json");
+  run_cases(*Tokenizer::load(real_model("gemma3-270m")), cases, false);
 }
 TEST(TokenizerParity, Llama3Tiktoken) {
   const fs::path cases = parity_folder() / "G_tokenizer" / "llama3.jsonl";
@@ -145,7 +145,7 @@ TEST(TokenizerParity, ChatIdsAndAssistantMask) {
     if (!line.get("ids")) continue;
     const std::string name = line.get("tokenizer")->string();
     const fs::path folder =
-        name == "llama3" ? parity_folder() / "tokenizers" / name : assets_folder() / name;
+        name == "llama3" ? parity_folder() / "tokenizers" / name : real_model(name);
     if (!fs::exists(folder)) continue;
     if (!tokenizers[name]) tokenizers[name] = Tokenizer::load(folder);
     const std::string& text = line.get("rendered")->string();
