@@ -81,7 +81,8 @@ Tensor loss_and_gradients(const Tensor& h, const Tensor& w, const Tensor& target
                           Tensor& dw) {
   const Supervised s = supervised(targets);
   const int64_t n = s.rows.size(0), step = chunk_rows(h, w);
-  const bool all = n == h.size(0), gradients = dh.defined() || dw.defined();
+  // Not n: repeated rows may bring it to the number of rows of h.
+  const bool all = s.count == h.size(0), gradients = dh.defined() || dw.defined();
   Tensor total = ops::zeros({}, at::kDouble, h.device()), logits;
   for (int64_t begin = 0; begin < n; begin += step) {
     const int64_t count = std::min(step, n - begin), real = std::min(count, s.count - begin);
