@@ -84,9 +84,10 @@ Tensor loss_and_gradients(const Tensor& h, const Tensor& w, const Tensor& target
                           Tensor& dw) {
   const Supervised s = supervised(targets);
   const int64_t n = s.rows.size(0), step = chunk_rows(h, w);
+  // Not n, which filled up may be as many as there are rows of h without being the same ones.
   const bool all = s.count == h.size(0), gradients = dh.defined() || dw.defined();
   Tensor total = ops::zeros({}, at::kDouble, h.device()), logits;
-  for (int64_t begin = 0; begin < n; begin += step) {
+  for (int64_t begin = 0; begin < s.count; begin += step) {
     const int64_t count = std::min(step, n - begin), real = std::min(count, s.count - begin);
     const Tensor rows = s.rows.narrow(0, begin, count);
     const Tensor part = all ? h.narrow(0, begin, count) : h.index_select(0, rows);
@@ -130,7 +131,7 @@ Tensor token_losses(const Tensor& h, const Tensor& w, const Tensor& targets) {
   const Supervised s = supervised(targets);
   const int64_t n = s.rows.size(0), step = chunk_rows(h, w);
   Tensor losses = ops::zeros({h.size(0)}, wide_dtype(h), h.device()), logits;
-  for (int64_t begin = 0; begin < n; begin += step) {
+  for (int64_t begin = 0; begin < s.count; begin += step) {
     const int64_t count = std::min(step, n - begin), real = std::min(count, s.count - begin);
     const Tensor rows = s.rows.narrow(0, begin, count);
     const Tensor part = chunk_losses(h.index_select(0, rows), cast_w,
