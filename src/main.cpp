@@ -53,8 +53,7 @@ int run(int argc, char** argv) {
     actions[sub] = c.setup(*sub);
   }
   app.set_version_flag("--version", "finetune 0.1.0");
-  if (argc > 1 && argv[1][0] != '-' && !find(commands(), argv[1]))
-    return unknown_command(argv[1]);
+  if (argc > 1 && argv[1][0] != '-' && !find(commands(), argv[1])) return unknown_command(argv[1]);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {

@@ -13,26 +13,6 @@ struct Prompt {
   std::string text;  ///< what the user gave, for the result
 };
 
-/// A conversation rendered with the generation prompt. What is written in messages is never taken
-/// for a control token.
-std::vector<int32_t> encode_messages(const Session& session, const Json& messages,
-                                     const Json& tools) {
-  if (!session.chat_template)
-    fail_usage("--prompt: ", session.model->folder.string(),
-               " has no chat template; set data.chat_template "
-               "(--set data.chat_template=chatml) or use --raw for plain text");
-  const Tokenizer& tokenizer = session.need_tokenizer();
-  ChatInput input;
-  input.messages = messages;
-  input.tools = tools;
-  input.add_generation_prompt = true;
-  input.bos_token = tokenizer.bos_token;
-  input.eos_token = tokenizer.eos_token;
-  const RenderedChat chat =
-      session.chat_template->render_with_breaks(input, tokenizer.special_texts());
-  return tokenizer.encode_ids(chat.text, {.breaks = chat.breaks});
-}
-
 Json as_messages(const std::optional<std::string>& system, const std::string& text) {
   Json::Array messages;
   if (system) messages.push_back(Json::Object{{"role", "system"}, {"content", *system}});

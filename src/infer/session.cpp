@@ -83,6 +83,24 @@ Session open_text_session(const RunConfig& config) {
   return open_text(config, config.model);
 }
 
+std::vector<int32_t> encode_messages(const Session& session, const Json& messages,
+                                     const Json& tools) {
+  if (!session.chat_template)
+    fail_usage("--prompt: ", session.model->folder.string(),
+               " has no chat template; set data.chat_template "
+               "(--set data.chat_template=chatml) or use --raw for plain text");
+  const Tokenizer& tokenizer = session.need_tokenizer();
+  ChatInput input;
+  input.messages = messages;
+  input.tools = tools;
+  input.add_generation_prompt = true;
+  input.bos_token = tokenizer.bos_token;
+  input.eos_token = tokenizer.eos_token;
+  const RenderedChat chat =
+      session.chat_template->render_with_breaks(input, tokenizer.special_texts());
+  return tokenizer.encode_ids(chat.text, {.breaks = chat.breaks});
+}
+
 std::vector<int32_t> end_tokens(const Session& s) {
   std::set<int32_t> ids;
   for (const char* name : {"generation_config.json", "config.json"}) {

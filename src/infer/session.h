@@ -31,6 +31,11 @@ Session open_text_session(const RunConfig& config);
 
 at::Device parse_device(const std::string& name);
 
+/// A conversation with the generation prompt after it, as token ids. What stands in messages is
+/// never taken for a control token.
+std::vector<int32_t> encode_messages(const Session& session, const Json& messages,
+                                     const Json& tools);
+
 /// Tokens that end an answer: those of generation_config.json and config.json, the tokenizer's EOS,
 /// and the special token that the chat template puts after an answer.
 std::vector<int32_t> end_tokens(const Session& session);

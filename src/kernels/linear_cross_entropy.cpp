@@ -13,12 +13,15 @@
 namespace ft {
 namespace {
 
+constexpr int64_t kRowMultiple =
+    64;  // oneDNN compiles and keeps its products per shape: few shapes on the CPU
+
 /// Rows a chunk: as many as keep its logits within 32 MiB, but enough for the product to run at
 /// speed.
 int64_t chunk_rows(const Tensor& h, const Tensor& w) {
-  const int64_t row_bytes = w.size(0) * h.element_size();
-  const int64_t fitting = (int64_t{32} << 20) / row_bytes;
-  return h.is_cuda() ? std::max<int64_t>(1024, fitting) : std::clamp<int64_t>(fitting, 64, 1024);
+  const int64_t fitting = (int64_t{32} << 20) / (w.size(0) * h.element_size());
+  if (h.is_cuda()) return std::max<int64_t>(1024, fitting);
+  return std::clamp<int64_t>(fitting / kRowMultiple * kRowMultiple, kRowMultiple, 1024);
 }
 
 /// Losses of rows h [n, C]; with `overwrite` also d loss / d logits, else logits are left
@@ -68,11 +71,11 @@ struct Supervised {
   int64_t count;
 };
 Supervised supervised(const Tensor& targets) {
-  constexpr int64_t kMultiple = 64;
   Tensor rows = targets.ne(kIgnore).nonzero().squeeze(1);
   const int64_t count = rows.size(0);
-  if (targets.is_cpu() && count > 0 && count < targets.size(0) && count % kMultiple != 0)
-    rows = ops::cat({rows, rows.narrow(0, count - 1, 1).expand({kMultiple - count % kMultiple})});
+  if (targets.is_cpu() && count > 0 && count < targets.size(0) && count % kRowMultiple != 0)
+    rows = ops::cat(
+        {rows, rows.narrow(0, count - 1, 1).expand({kRowMultiple - count % kRowMultiple})});
   return {rows, targets.index_select(0, rows), count};
 }
 
@@ -81,9 +84,10 @@ Tensor loss_and_gradients(const Tensor& h, const Tensor& w, const Tensor& target
                           Tensor& dw) {
   const Supervised s = supervised(targets);
   const int64_t n = s.rows.size(0), step = chunk_rows(h, w);
-  const bool all = n == h.size(0), gradients = dh.defined() || dw.defined();
+  // Not n, which filled up may be as many as there are rows of h without being the same ones.
+  const bool all = s.count == h.size(0), gradients = dh.defined() || dw.defined();
   Tensor total = ops::zeros({}, at::kDouble, h.device()), logits;
-  for (int64_t begin = 0; begin < n; begin += step) {
+  for (int64_t begin = 0; begin < s.count; begin += step) {
     const int64_t count = std::min(step, n - begin), real = std::min(count, s.count - begin);
     const Tensor rows = s.rows.narrow(0, begin, count);
     const Tensor part = all ? h.narrow(0, begin, count) : h.index_select(0, rows);
@@ -127,7 +131,7 @@ Tensor token_losses(const Tensor& h, const Tensor& w, const Tensor& targets) {
   const Supervised s = supervised(targets);
   const int64_t n = s.rows.size(0), step = chunk_rows(h, w);
   Tensor losses = ops::zeros({h.size(0)}, wide_dtype(h), h.device()), logits;
-  for (int64_t begin = 0; begin < n; begin += step) {
+  for (int64_t begin = 0; begin < s.count; begin += step) {
     const int64_t count = std::min(step, n - begin), real = std::min(count, s.count - begin);
     const Tensor rows = s.rows.narrow(0, begin, count);
     const Tensor part = chunk_losses(h.index_select(0, rows), cast_w,

@@ -48,7 +48,8 @@ struct Decoder {
 /// Puts a batch (or its bare tokens and positions) on the device.
 Sequence make_sequence(const ModelSpec& spec, const Batch& batch, at::Device device);
 
-/// The same for a whole training batch; what is computed of it may be longer than the batch by some rows without targets.
+/// The same for a whole training batch; what is computed of it may be longer than the batch by some
+/// rows without targets.
 Sequence make_training_sequence(const ModelSpec& spec, const Batch& batch, at::Device device);
 
 /// Builds a decoder over the parameters of a store that holds all of the checkpoint's names.

@@ -78,7 +78,11 @@ EvalResult evaluate(const EvalOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   const Session session = open_session(options.config, options.adapter);
   const DataConfig& data = options.config.data;
-  Dataset set = make_dataset(read_rows(data.eval), session.data_context(data), /*keep_empty=*/true);
+  const std::vector<Row> rows =
+      data.eval.empty() ? read_split(data, options.config.seed).eval : read_rows(data.eval);
+  DataContext context = session.data_context(data);
+  context.keep_texts = false;
+  Dataset set = make_dataset(rows, context, /*keep_empty=*/true);
   if (options.config.eval.max_examples &&
       set.documents.size() > static_cast<size_t>(*options.config.eval.max_examples))
     set.documents.resize(static_cast<size_t>(*options.config.eval.max_examples));
@@ -88,7 +92,8 @@ EvalResult evaluate(const EvalOptions& options) {
   const Losses losses =
       evaluate_examples(*session.model, examples, data.packing ? data.max_length : 1,
                         [&](size_t i, const std::vector<float>& own) { writers.add(i, own); });
-  if (losses.targets == 0) fail_input(data.eval.at(0), ": no trainable token in the data");
+  if (losses.targets == 0)
+    fail_input(data.eval.empty() ? "data.train" : data.eval[0], ": no trainable token in the data");
   if (options.per_example) write_file(*options.per_example, writers.per_example);
   if (options.token_logprobs) write_file(*options.token_logprobs, writers.token_logprobs);
   EvalResult result{losses.mean(), std::exp(losses.mean()), 0, losses.targets,

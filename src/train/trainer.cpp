@@ -42,8 +42,10 @@ Trainer::Trainer(RunConfig config, bool resume)
 
 void Trainer::prepare_data() {
   rows_ = read_split(config_.data, config_.seed);
-  const DataContext context = session_.data_context(config_.data);
+  DataContext context = session_.data_context(config_.data);
+  context.keep_texts = false;
   Dataset train_set = make_dataset(rows_.train, context);
+  context.keep_texts = true;
   counts_ = train_set.counts;
   format_ = train_set.format;
   train_ = take_examples(train_set.documents);
@@ -273,9 +275,10 @@ void Trainer::write_samples() {
   for (const Document& d : eval_documents_) {
     if (static_cast<int64_t>(prompts.size()) == config_.eval.samples) break;
     if (d.prompt.empty()) continue;
-    // A rendered conversation brings its own BOS; plain text gets the tokenizer's.
-    prompts.push_back(session_.tokenizer->encode_ids(
-        d.prompt, {.add_special_tokens = d.prompt_messages.is_null()}));
+    prompts.push_back(d.prompt_messages.is_null()
+                          ? session_.tokenizer->encode_ids(
+                                d.prompt, {.add_special_tokens = true, .parse_special = false})
+                          : encode_messages(session_, d.prompt_messages, {}));
     used.push_back(&d);
   }
   if (prompts.empty()) return;

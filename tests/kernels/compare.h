@@ -32,7 +32,7 @@ inline double worst_error(const Tensor& x, const Tensor& exact) {
 
 inline bool same_bits(const Tensor& a, const Tensor& b) {
   return a.scalar_type() == b.scalar_type() && a.sizes() == b.sizes() &&
-         std::memcmp(a.const_data_ptr(), b.const_data_ptr(), a.nbytes()) == 0;
+         (a.numel() == 0 || std::memcmp(a.const_data_ptr(), b.const_data_ptr(), a.nbytes()) == 0);
 }
 
 /// Output by output: `fused` against `exact` (float64), by the error of `plain` (low precision).

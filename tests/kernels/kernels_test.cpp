@@ -85,6 +85,10 @@ const OpCase kOps[] = {
     {"linear_cross_entropy",
      {{10, 6}, {13, 6}},
      [](const Inputs& in) { return linear_cross_entropy(in[0], in[1], some_targets(in[0], 13)); }},
+    // The rows with a target, repeated up to 64, are as many as all rows.
+    {"linear_cross_entropy_64",
+     {{64, 3}, {5, 3}},
+     [](const Inputs& in) { return linear_cross_entropy(in[0], in[1], some_targets(in[0], 5)); }},
     {"linear_cross_entropy_all",
      {{4, 6}, {13, 6}},
      [](const Inputs& in) {

@@ -1,7 +1,7 @@
-// Runs a kernel's threads as fibers (ucontext) on one thread of the host. A fiber runs until it
-// waits at a barrier; when none can run, complete barriers open. If then still none can run, some
-// thread waits for one that left or that waits elsewhere: on a device that is a hang or worse, here
-// an error.
+// Runs a kernel's threads as fibers (ucontext) on one thread of the host. A warp runs ahead until
+// it waits for the others, as far as it ever could on a device: a barrier too few shows. If at the
+// end not all threads of the block wait at the same barrier, some wait for one that left or that
+// waits elsewhere: on a device that is a hang or worse, here an error.
 #include <ucontext.h>
 
 #include <algorithm>
@@ -50,7 +50,7 @@ void resume(unsigned thread) {
   swapcontext(&scheduler, &fibers[thread].context);
 }
 
-/// Opens the barrier at which all of [begin, end) wait; true if they do.
+/// True if all of [begin, end) are in this state; then they may go on.
 bool open(State barrier, unsigned begin, unsigned end) {
   for (unsigned i = begin; i < end; ++i)
     if (fibers[i].state != barrier) return false;
@@ -58,36 +58,39 @@ bool open(State barrier, unsigned begin, unsigned end) {
   return true;
 }
 
-bool open_barriers(unsigned count) {
-  bool any = open(State::kAtBlockBarrier, 0, count);
-  for (unsigned begin = 0; begin < count; begin += kWarp)
-    any |= open(State::kAtWarpBarrier, begin, std::min(count, begin + kWarp));
-  return any;
-}
-
 unsigned in_order(unsigned i, unsigned count) {
   return run_order == Order::kForward ? i : count - 1 - i;
 }
 
-void run_block(unsigned count) {
-  for (unsigned i = 0; i < count; ++i) {
-    Fiber& f = fibers[i];
-    f.state = State::kReady;
-    getcontext(&f.context);
-    f.context.uc_stack.ss_sp = f.stack.data();
-    f.context.uc_stack.ss_size = f.stack.size();
-    f.context.uc_link = nullptr;
-    makecontext(&f.context, fiber_main, 0);
-  }
+void start(Fiber& f) {
+  f.state = State::kReady;
+  getcontext(&f.context);
+  f.context.uc_stack.ss_sp = f.stack.data();
+  f.context.uc_stack.ss_size = f.stack.size();
+  f.context.uc_link = nullptr;
+  makecontext(&f.context, fiber_main, 0);
+}
+
+/// Runs threads [begin, end) until each waits for another warp or is done.
+void run_warp(unsigned begin, unsigned end) {
   do {
-    bool all_done = true;
-    for (unsigned i = 0; i < count; ++i) {
-      const unsigned thread = in_order(i, count);
+    for (unsigned i = 0; i < end - begin; ++i) {
+      const unsigned thread = begin + in_order(i, end - begin);
       if (fibers[thread].state == State::kReady) resume(thread);
-      all_done &= fibers[thread].state == State::kDone;
     }
-    if (all_done) return;
-  } while (open_barriers(count));
+  } while (open(State::kAtWarpBarrier, begin, end));
+}
+
+void run_block(unsigned count) {
+  const unsigned last_warp = (count - 1) / kWarp * kWarp;
+  for (unsigned i = 0; i < count; ++i) start(fibers[i]);
+  do {
+    for (unsigned i = 0; i < count; i += kWarp) {
+      const unsigned begin = run_order == Order::kForward ? i : last_warp - i;
+      run_warp(begin, std::min(count, begin + kWarp));
+    }
+    if (open(State::kDone, 0, count)) return;
+  } while (open(State::kAtBlockBarrier, 0, count));
   throw std::logic_error("emulated launch: a barrier is not reached by all threads");
 }
 
