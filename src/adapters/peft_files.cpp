@@ -13,6 +13,8 @@
 namespace ft {
 namespace {
 
+constexpr int64_t kMostRank = 65536;  // as in the configuration
+
 /// Fields that change the result and are not built: only these neutral values are accepted.
 bool is_neutral(const Json& value) {
   return value.is_null() || (value.is_bool() && !value.boolean()) ||
@@ -53,8 +55,11 @@ std::map<std::string, Value> read_pattern(const Json& json, const char* key,
   if (!pattern) return result;
   if (!pattern->is_object()) fail_input(where, ": ", key, ": an object is wanted");
   for (const auto& [name, value] : pattern->object()) {
-    if (!value.is_number() || !(value.number() > 0))
-      fail_input(where, ": ", key, ": ", printable(name), ": a positive number is wanted");
+    const bool is_rank = std::is_integral_v<Value>;
+    if (!value.is_number() || !(value.number() > 0) || (is_rank && !value.is_int()) ||
+        (is_rank && value.integer() > kMostRank))
+      fail_input(where, ": ", key, ": ", printable(name), ": a positive ", is_rank ? "whole " : "",
+                 "number is wanted");
     result[name] = static_cast<Value>(value.number());
   }
   return result;
@@ -137,9 +142,10 @@ LoraConfig read_adapter_config(const fs::path& folder) {
   c.dropout = get_double(json, "lora_dropout", where).value_or(0);
   c.use_rslora = get_bool(json, "use_rslora", where).value_or(false);
   c.bias = get_string(json, "bias", where).value_or("none");
-  if (c.r < 1 || !(c.alpha > 0) || !(c.dropout >= 0 && c.dropout < 1))
-    fail_input(where,
-               ": r, lora_alpha and lora_dropout must be positive, positive and within [0, 1)");
+  if (c.r < 1 || c.r > kMostRank)
+    fail_input(where, ": r: ", c.r, ", a rank from 1 to ", kMostRank, " is wanted");
+  if (!(c.alpha > 0) || !(c.dropout >= 0 && c.dropout < 1))
+    fail_input(where, ": lora_alpha must be positive, lora_dropout within [0, 1)");
   if (c.bias != "none" && c.bias != "all" && c.bias != "lora_only")
     fail_input(where, ": bias: ", printable(c.bias), "; none, all or lora_only is wanted");
   const Json* targets = json.get_set("target_modules");

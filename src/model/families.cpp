@@ -20,6 +20,18 @@ constexpr Family kFamilies[] = {
     {"llama", "Llama 2, 3, 3.1, 3.2 and models of the same shape (SmolLM2)", make_llama},
 };
 
+/// What every family needs, so that a broken file cannot cost memory or train to NaN.
+void check_spec(const ModelSpec& s, const std::string& where) {
+  constexpr int64_t kMostLayers = 4096;  // the deepest published models have about 130
+  if (s.num_layers > kMostLayers)
+    fail_input(where, ": num_hidden_layers: ", s.num_layers, ", at most ", kMostLayers,
+               " are wanted");
+  if (!(s.norm_eps >= 0 && s.norm_eps < 1))
+    fail_input(where, ": rms_norm_eps: ", s.norm_eps, ", a number from 0 to 1 is wanted");
+  if (!(s.rope.theta > 0 && std::isfinite(s.rope.theta)))
+    fail_input(where, ": rope_theta: ", s.rope.theta, ", a positive number is wanted");
+}
+
 }  // namespace
 
 double ModelSpec::attention_scale() const {
@@ -44,6 +56,7 @@ ModelSpec make_spec(const Json& config, const std::string& where) {
   }
   ModelSpec spec = family->make(config, where);
   spec.family = *type;
+  check_spec(spec, where);
   return spec;
 }
 
