@@ -60,6 +60,15 @@ void write_file(const fs::path& file, std::string_view content) {
   sync_path(file);
 }
 
+void replace_file(const fs::path& file, std::string_view content) {
+  const fs::path fresh = file.parent_path() / ("." + file.filename().string() + ".new");
+  write_file(fresh, content);
+  std::error_code error;
+  fs::rename(fresh, file, error);
+  if (error) fail(Code::kOutput, file.string(), ": cannot be put into place: ", error.message());
+  sync_path(file.parent_path().empty() ? fs::path(".") : file.parent_path());
+}
+
 void append_file(const fs::path& file, std::string_view content) {
   write_all(file, content, O_APPEND);
 }

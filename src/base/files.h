@@ -14,6 +14,9 @@ std::string read_file(const fs::path& file);
 
 /// Writes and syncs. Error (output) names the path and the reason.
 void write_file(const fs::path& file, std::string_view content);
+/// The same for a file that is there already: a reader, or a run after a crash, finds the old
+/// content or the new one.
+void replace_file(const fs::path& file, std::string_view content);
 void append_file(const fs::path& file, std::string_view content);
 void sync_path(const fs::path& path);
 void make_folders(const fs::path& folder);

@@ -103,6 +103,7 @@ void save_checkpoint(const fs::path& folder, const TrainState& s, const std::vec
                    {"tokens", s.tokens},
                    {"seconds", s.seconds},
                    {"best_eval_loss", s.best_eval_loss ? Json(*s.best_eval_loss) : Json()},
+                   {"last_eval_loss", s.last_eval_loss ? Json(*s.last_eval_loss) : Json()},
                    {"evaluations_without_gain", s.evaluations_without_gain},
                    {"threads", s.threads},
                    {"config", s.config}};
@@ -129,6 +130,7 @@ TrainState load_checkpoint(const fs::path& folder, const std::vector<Param*>& pa
   s.tokens = get_int(json, "tokens", where).value_or(0);
   s.seconds = get_double(json, "seconds", where).value_or(0);
   s.best_eval_loss = get_double(json, "best_eval_loss", where);
+  s.last_eval_loss = get_double(json, "last_eval_loss", where);
   s.evaluations_without_gain = get_int(json, "evaluations_without_gain", where).value_or(0);
   s.threads = get_int(json, "threads", where).value_or(0);
   s.config = get_string(json, "config", where).value_or("");

@@ -18,7 +18,7 @@ struct TrainState {
   int64_t step = 0;  ///< steps done
   int64_t tokens = 0;
   double seconds = 0;
-  std::optional<double> best_eval_loss;
+  std::optional<double> best_eval_loss, last_eval_loss;
   int64_t evaluations_without_gain = 0;
   std::string config;  ///< to_yaml of the run
   int64_t threads = 0;

@@ -42,7 +42,7 @@ MetricsFile::MetricsFile(fs::path file, int64_t resume_step, bool tensorboard)
   std::string kept;
   if (resume_step > 0 && fs::exists(file_))
     kept = lines_until(read_file(file_), resume_step, file_.string());
-  write_file(file_, kept);
+  replace_file(file_, kept);
   const fs::path folder = file_.parent_path() / "tensorboard";
   if (resume_step == 0) remove_event_files(folder);
   // Values of the checkpoint's own step stay, as they do above.

@@ -8,11 +8,11 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/seed.h"
-#include "config/fields.h"
 #include "finetune/run.h"
 #include "infer/generate.h"
 #include "kernels/device.h"
 #include "train/evaluate.h"
+#include "train/output_folder.h"
 #include "train/report.h"
 #include "train/schedule.h"
 #include "train/signals.h"
@@ -25,44 +25,6 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-/// Settings that a resumed run may change: they decide what is written, not what is computed.
-bool may_change(const std::string& key) {
-  return key.starts_with("log.") || key.starts_with("save.") || key.starts_with("eval.sample") ||
-         key == "output_dir";
-}
-
-void check_same_run(const RunConfig& now, const fs::path& saved_file) {
-  const RunConfig before = load_config(saved_file.string(), {});
-  for (const std::string& key : changed_keys(before, now))
-    if (!may_change(key))
-      fail_usage(
-          saved_file.string(), ": ", key,
-          ": differs from this run's; --resume goes on with the same settings (leave the key "
-          "as it was, or start anew with --overwrite)");
-}
-
-/// What an earlier run left: its checkpoints would outrank the new ones, its final/ would count as
-/// this run's.
-void remove_results(const fs::path& output) {
-  remove_report(output);
-  for (const char* name : {"checkpoints", "best", "final"}) fs::remove_all(output / name);
-}
-
-/// --overwrite removes results: what the run reads must not lie among them.
-void check_inputs_outside(const RunConfig& config) {
-  const fs::path output = fs::weakly_canonical(config.output_dir);
-  const auto check = [&](const std::string& path, const char* key) {
-    const auto inside = fs::weakly_canonical(path).lexically_relative(output);
-    if (!path.empty() && !inside.empty() && *inside.begin() != "..")
-      fail_usage(key, ": ", path,
-                 " lies in output_dir, which the run writes to; another output_dir is wanted");
-  };
-  check(config.model, "model");
-  if (config.lora.resume_from) check(*config.lora.resume_from, "lora.resume_from");
-  for (const std::string& file : config.data.train) check(file, "data.train");
-  for (const std::string& file : config.data.eval) check(file, "data.eval");
-}
-
 /// The examples of documents, which keep the rest of what they are.
 std::vector<Example> take_examples(std::vector<Document>& documents) {
   std::vector<Example> examples;
@@ -73,10 +35,10 @@ std::vector<Example> take_examples(std::vector<Document>& documents) {
 }  // namespace
 
 Trainer::Trainer(RunConfig config, bool resume)
-    : config_(std::move(config)), resume_(resume), output_(config_.output_dir) {
-  peak_rate_ = config_.train.learning_rate.value_or(config_.method == "full" ? 1e-5 : 2e-4);
-  config_.train.learning_rate = peak_rate_;
-}
+    : config_(std::move(config)),
+      resume_(resume),
+      output_(config_.output_dir),
+      peak_rate_(config_.train.learning_rate.value()) {}
 
 void Trainer::prepare_data() {
   rows_ = read_split(config_.data, config_.seed);
@@ -154,18 +116,19 @@ void Trainer::continue_from_checkpoint() {
 
 int Trainer::run() {
   const auto start = Clock::now();
-  if (resume_ && fs::exists(output_ / "config.yaml"))
-    check_same_run(config_, output_ / "config.yaml");
   session_ = open_session(config_, std::nullopt);
   prepare_data();
   prepare_model();
   make_folders(output_);
   const FolderLock lock(output_);
   state_.threads = num_threads();
-  if (resume_) continue_from_checkpoint();
+  if (resume_)
+    continue_from_checkpoint();
+  else
+    clear_results(output_);
   report_start();
-  write_file(output_ / "config.yaml", to_yaml(config_));
-  if (state_.step == 0) remove_results(output_);
+  replace_file(output_ / "config.yaml", to_yaml(config_));
+  if (state_.step == 0) remove_report(output_);
   metrics_.emplace(output_ / "metrics.jsonl", state_.step, config_.log.tensorboard);
   log_info("ready      after ", duration_text(seconds_since(start)));
   const StopSignals signals;
@@ -187,7 +150,7 @@ int Trainer::loop() {
   const auto start = Clock::now();
   const double seconds_before = state_.seconds;
   if (state_.step == 0 && !eval_.empty()) evaluate_now();
-  bool stopped_early = false;
+  bool stopped_early = has_stopped_improving();
   while (state_.step < num_steps_ && !stopped_early) {
     const auto step_start = Clock::now();
     const double rate = learning_rate_at(config_.train, peak_rate_, state_.step, num_steps_);
@@ -251,7 +214,7 @@ bool Trainer::evaluate_now() {
   const auto start = Clock::now();
   const Losses losses = evaluate_examples(*session_.model, eval_, config_.data.max_length);
   const double loss = losses.mean();
-  last_eval_loss_ = loss;
+  state_.last_eval_loss = loss;
   const double epoch =
       static_cast<double>(state_.step) / static_cast<double>(loader_->steps_per_epoch());
   metrics_->write(Json::Object{{"type", "eval"},
@@ -273,6 +236,10 @@ bool Trainer::evaluate_now() {
   } else {
     ++state_.evaluations_without_gain;
   }
+  return has_stopped_improving();
+}
+
+bool Trainer::has_stopped_improving() const {
   return config_.eval.early_stopping_patience &&
          state_.evaluations_without_gain >= *config_.eval.early_stopping_patience;
 }
@@ -344,24 +311,20 @@ void Trainer::finish() {
        state_.seconds > 0 ? static_cast<double>(state_.tokens) / state_.seconds : 0},
       {"peak_memory_bytes", peak_memory(session_.model->device)},
       {"best_eval_loss", state_.best_eval_loss ? Json(*state_.best_eval_loss) : Json()},
-      {"final_eval_loss", last_eval_loss_ ? Json(*last_eval_loss_) : Json()}});
+      {"final_eval_loss", state_.last_eval_loss ? Json(*state_.last_eval_loss) : Json()}});
   log_info("done       ", state_.step, " steps in ", duration_text(state_.seconds), "; result in ",
            (output_ / "final").string());
 }
 
-int train(const TrainOptions& options) {
-  const fs::path output = options.config.output_dir;
-  const bool has_results = fs::exists(output / "metrics.jsonl") ||
-                           fs::exists(output / "config.yaml") || fs::exists(output / "final");
-  if (options.resume && options.overwrite) fail_usage("--resume and --overwrite: only one of them");
-  if (has_results && !options.resume && !options.overwrite)
-    fail(Code::kUsage, output.string(),
-         ": holds another run's results; --resume goes on with it, --overwrite starts anew");
-  if (options.resume && fs::exists(output / "final")) {
-    log_info(output.string(), ": this run is finished; nothing left to do");
+int train(const TrainOptions& given) {
+  TrainOptions options = given;
+  auto& rate = options.config.train.learning_rate;
+  if (!rate) rate = options.config.method == "full" ? 1e-5 : 2e-4;  // auto
+  check_output_folder(options);
+  if (options.resume && is_finished(options.config.output_dir)) {
+    log_info(options.config.output_dir, ": this run is finished; nothing left to do");
     return 0;
   }
-  check_inputs_outside(options.config);
   return Trainer(options.config, options.resume).run();
 }
 

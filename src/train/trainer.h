@@ -12,6 +12,7 @@ namespace ft {
 
 class Trainer {
  public:
+  /// train.learning_rate is a number here.
   Trainer(RunConfig config, bool resume);
   /// 0, or 128 + N after signal N.
   int run();
@@ -25,6 +26,7 @@ class Trainer {
   void record(const StepResult& result, double learning_rate, double seconds);
   /// Returns true when early stopping says so.
   bool evaluate_now();
+  bool has_stopped_improving() const;
   void save_now();
   void finish();
   void write_final(const std::filesystem::path& folder) const;
@@ -45,9 +47,8 @@ class Trainer {
   std::optional<MetricsFile> metrics_;
   ProgressLine progress_;
   TrainState state_;
-  std::optional<double> last_eval_loss_;
   int64_t num_steps_ = 0, saved_step_ = -1, resumed_step_ = 0;
-  double peak_rate_ = 0, run_seconds_ = 0;
+  double peak_rate_, run_seconds_ = 0;
 };
 
 }  // namespace ft

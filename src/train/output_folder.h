@@ -1,0 +1,22 @@
+// output_dir before a run: whether it may be used, whether what is in it is finished, and what has
+// to go when a run starts anew.
+#pragma once
+
+#include <filesystem>
+
+#include "finetune/run.h"
+
+namespace ft {
+
+/// Refuses (usage) a folder with another run's results unless told to go on or to start anew, a
+/// resumed run with other settings, and an --overwrite that would delete its own inputs.
+void check_output_folder(const TrainOptions& options);
+
+/// True when metrics.jsonl ends with a summary: it is the last thing that a run writes.
+bool is_finished(const std::filesystem::path& output);
+
+/// Removes what an earlier run left; --resume would go on with it, and a user would take it for
+/// the new run's.
+void clear_results(const std::filesystem::path& output);
+
+}  // namespace ft
