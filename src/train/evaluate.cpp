@@ -54,12 +54,20 @@ Losses evaluate_examples(const Model& model, const std::vector<Example>& example
             batch.num_tokens() + static_cast<int64_t>(examples[end].ids.size()) <= max_tokens))
       batch.add(examples[end++]);
     total.targets += batch.num_targets();
+    if (batch.num_targets() == 0) {  // nothing to compute, and perhaps no token at all
+      for (; begin < end; ++begin)
+        if (on_example) on_example(begin, {});
+      continue;
+    }
     const Tensor losses = sft_token_losses(model, batch).contiguous();
     const auto* values = static_cast<const float*>(losses.const_data_ptr());
-    for (size_t s = 0; s < end - begin; ++s) {
-      const std::vector<float> own = document_losses(batch, values, s);
+    size_t document = 0;
+    for (size_t i = begin; i < end; ++i) {
+      // An example without tokens is no document of the batch.
+      const auto own = examples[i].ids.empty() ? std::vector<float>()
+                                               : document_losses(batch, values, document++);
       for (const float loss : own) total.sum += static_cast<double>(loss);
-      if (on_example) on_example(begin + s, own);
+      if (on_example) on_example(i, own);
     }
     begin = end;
   }

@@ -32,23 +32,19 @@ void check_same_run(const RunConfig& now, const fs::path& saved_file) {
           "as it was, or start anew with --overwrite)");
 }
 
-bool is_inside(const fs::path& path, const fs::path& folder) {
-  const fs::path relative = fs::weakly_canonical(path).lexically_relative(folder);
-  return !relative.empty() && *relative.begin() != "..";
-}
-
-/// A run that goes on from its predecessor's final/ must not delete it.
-void check_inputs_stay(const RunConfig& c) {
+/// A run must not write into, or with --overwrite delete, what it reads.
+void check_inputs_outside(const RunConfig& c) {
   std::vector<std::pair<const char*, std::string>> inputs = {{"model", c.model}};
   for (const auto& file : c.data.train) inputs.emplace_back("data.train", file);
   for (const auto& file : c.data.eval) inputs.emplace_back("data.eval", file);
   if (c.lora.resume_from) inputs.emplace_back("lora.resume_from", *c.lora.resume_from);
   const fs::path output = fs::weakly_canonical(c.output_dir);
-  for (const auto& [key, path] : inputs)
-    for (const char* name : kResults)
-      if (is_inside(path, output / name))
-        fail_usage(key, ": ", path, " is among the results that --overwrite would delete; another ",
-                   "output_dir is wanted");
+  for (const auto& [key, path] : inputs) {
+    const fs::path inside = fs::weakly_canonical(path).lexically_relative(output);
+    if (!inside.empty() && *inside.begin() != "..")
+      fail_usage(key, ": ", printable(path),
+                 " lies in output_dir, which the run writes to; another output_dir is wanted");
+  }
 }
 
 }  // namespace
@@ -70,7 +66,7 @@ void check_output_folder(const TrainOptions& options) {
     fail(Code::kOutput, output.string(), ": is not a folder; another output_dir is wanted");
   if (options.resume && fs::exists(output / "config.yaml"))
     check_same_run(options.config, output / "config.yaml");
-  if (options.overwrite) check_inputs_stay(options.config);
+  check_inputs_outside(options.config);
   if (options.resume || options.overwrite) return;
   for (const char* name : {"metrics.jsonl", "config.yaml", "checkpoints", "best", "final"})
     if (fs::exists(output / name))

@@ -9,7 +9,7 @@
 namespace ft {
 
 /// Refuses (usage) a folder with another run's results unless told to go on or to start anew, a
-/// resumed run with other settings, and an --overwrite that would delete its own inputs.
+/// resumed run with other settings, and a folder that holds the run's own inputs.
 void check_output_folder(const TrainOptions& options);
 
 /// True when metrics.jsonl ends with a summary: it is the last thing that a run writes.
