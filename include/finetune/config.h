@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -105,6 +106,8 @@ struct RunConfig {
   EvalConfig eval;
   SaveConfig save;
   LogConfig log;
+  /// Keys that the file or --set named, whatever their value. No key itself.
+  std::set<std::string> given_keys;
 };
 
 /// A `--set KEY=VALUE`.

@@ -55,6 +55,8 @@ class Loader {
   /// Throws what was found, if anything was.
   void finish();
 
+  std::set<std::string> given_keys() const;
+
   /// Notes that the node sets `key`; what it says of it is in `wrong` ("" when all is well).
   void visited(const std::string& key, const YamlNode& node, const std::string& wrong);
   void unknown(const std::string& section, const YamlNode& node);
@@ -204,6 +206,12 @@ void Loader::visited(const std::string& key, const YamlNode& node, const std::st
   add(place.line, place.text, key, wrong);
 }
 
+std::set<std::string> Loader::given_keys() const {
+  std::set<std::string> keys;
+  for (const auto& [key, place] : places_) keys.insert(key);
+  return keys;
+}
+
 void Loader::unknown(const std::string& section_name, const YamlNode& node) {
   const bool in_override = !override_key_.empty();
   std::string section = section_name, name = node.key;
@@ -343,6 +351,7 @@ RunConfig load_config(const std::string& path, const std::vector<Override>& over
   for (const Override& change : overrides) loader.apply(change);
   loader.check(purpose);
   loader.finish();
+  loader.config.given_keys = loader.given_keys();
   return std::move(loader.config);
 }
 

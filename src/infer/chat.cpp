@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "data/utf8.h"
 #include "infer/generate.h"
 
 namespace ft {
@@ -34,7 +35,8 @@ Prompt from_row(const Session& session, const GenerateOptions& o, const Row& row
     Prompt prompt;
     if (!ids->is_array()) fail_input(row.where, ": input_ids: a list of token ids is wanted");
     for (const Json& id : ids->array()) {
-      if (!id.is_int()) fail_input(row.where, ": input_ids: a list of token ids is wanted");
+      if (!id.is_int() || id.integer() < 0 || id.integer() > INT32_MAX)
+        fail_input(row.where, ": input_ids: a list of token ids is wanted");
       prompt.ids.push_back(static_cast<int32_t>(id.integer()));
     }
     if (session.tokenizer) prompt.text = session.tokenizer->decode(prompt.ids);
@@ -56,6 +58,20 @@ Prompt from_row(const Session& session, const GenerateOptions& o, const Row& row
   return from_text(session, o, *text);
 }
 
+/// What came over the command line goes into JSON and into the tokenizer.
+void check_texts(const GenerateOptions& o) {
+  const auto check = [](const std::string& text, const char* option) {
+    if (valid_utf8_prefix(text) < text.size())
+      fail_usage(option, ": ", printable(text), ": not UTF-8, text in UTF-8 is wanted");
+  };
+  for (const std::string& text : o.prompts) check(text, "--prompt");
+  for (const std::string& text : o.sampling.stop) {
+    check(text, "--stop");
+    if (text.empty()) fail_usage("--stop: empty, a text is wanted");
+  }
+  if (o.system) check(*o.system, "--system");
+}
+
 std::vector<Prompt> collect_prompts(const Session& session, const GenerateOptions& o) {
   std::vector<Prompt> prompts;
   for (const std::string& text : o.prompts) prompts.push_back(from_text(session, o, text));
@@ -70,6 +86,7 @@ std::vector<Prompt> collect_prompts(const Session& session, const GenerateOption
 
 GenerateResult generate(const GenerateOptions& options,
                         const std::function<void(const std::string&)>& on_text) {
+  check_texts(options);
   const Session session = open_session(options.config, options.adapter);
   const std::vector<Prompt> prompts = collect_prompts(session, options);
   std::vector<std::vector<int32_t>> ids;
@@ -93,14 +110,16 @@ GenerateResult generate(const GenerateOptions& options,
 
 void chat(const GenerateOptions& options, const std::function<std::optional<std::string>()>& read,
           const std::function<void(const std::string&)>& write) {
+  check_texts(options);
   const Session session = open_session(options.config, options.adapter);
   const std::vector<int32_t> ends = end_tokens(session);
   Json::Array messages;
   if (options.system)
     messages.push_back(Json::Object{{"role", "system"}, {"content", *options.system}});
   std::string transcript;  // of a raw conversation
-  while (const auto line = read()) {
+  while (auto line = read()) {
     if (line->empty()) continue;
+    *line = lossy_utf8(*line);
     std::vector<int32_t> ids;
     if (options.raw) {
       transcript += *line;

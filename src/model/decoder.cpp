@@ -2,6 +2,9 @@
 // each with a residual. All activations are [N, ...] with the documents of a batch laid end to end.
 #include "model/decoder.h"
 
+#include <cmath>
+
+#include "base/seed.h"
 #include "kernels/autograd.h"
 
 namespace ft {
@@ -23,6 +26,19 @@ Tensor attend(const Block& block, int64_t layer, const Tensor& x, const Sequence
   return block.o(y.view({N, H * D}));  // [N, C]
 }
 
+Tensor embedding_noise(const Documents& documents, int64_t C, double alpha, uint64_t key) {
+  const int64_t N = documents.bounds.back();
+  Tensor noise = ops::empty({N, C}, at::kFloat);
+  auto* out = static_cast<float*>(noise.data_ptr());
+  Rng rng(key);
+  for (size_t s = 0; s + 1 < documents.bounds.size(); ++s) {
+    const int64_t size = (documents.bounds[s + 1] - documents.bounds[s]) * C;
+    const double most = alpha / std::sqrt(static_cast<double>(size));
+    for (int64_t i = 0; i < size; ++i) *out++ = static_cast<float>((2 * rng.uniform() - 1) * most);
+  }
+  return noise;
+}
+
 }  // namespace
 
 Tensor Decoder::run_block(int64_t layer, const Tensor& x, const Sequence& s) const {
@@ -35,6 +51,9 @@ Tensor Decoder::run_block(int64_t layer, const Tensor& x, const Sequence& s) con
 
 Tensor Decoder::forward(const Sequence& sequence) const {
   Tensor x = embedding(sequence.tokens, embed->value).to(dtype);  // [N, C]
+  if (noise_key != 0 && noise_alpha > 0)
+    x = x.add(embedding_noise(sequence.documents, x.size(1), noise_alpha, noise_key)
+                  .to(x.device(), x.scalar_type()));
   // A recomputed block runs again in the backward pass, when the caller's sequence may be gone.
   const auto kept = std::make_shared<const Sequence>(sequence);
   for (int64_t layer = 0; layer < spec.num_layers; ++layer) {

@@ -35,6 +35,11 @@ struct Decoder {
   Param* head = nullptr;          ///< [V, C]; the embedding itself when tied
   bool recompute_blocks = false;  ///< "gradient checkpointing"
 
+  /// NEFTune (Jain et al. 2023): uniform noise on the embeddings, within alpha / sqrt(T C) for a
+  /// document of T tokens. Off while the key is 0, which is so outside of training.
+  double noise_alpha = 0;
+  uint64_t noise_key = 0;
+
   /// Hidden states after the final norm, [N, C].
   Tensor forward(const Sequence& sequence) const;
   /// x [N, C] -> [N, C] through block `layer`.

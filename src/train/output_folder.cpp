@@ -59,15 +59,14 @@ bool is_finished(const fs::path& output) {
   return type == "summary";
 }
 
-void check_output_folder(const TrainOptions& options) {
-  const fs::path output = options.config.output_dir;
-  if (options.resume && options.overwrite) fail_usage("--resume and --overwrite: only one of them");
+void check_output_folder(const RunConfig& config, bool resume, bool overwrite) {
+  const fs::path output = config.output_dir;
+  if (resume && overwrite) fail_usage("--resume and --overwrite: only one of them");
   if (fs::exists(output) && !fs::is_directory(output))
     fail(Code::kOutput, output.string(), ": is not a folder; another output_dir is wanted");
-  if (options.resume && fs::exists(output / "config.yaml"))
-    check_same_run(options.config, output / "config.yaml");
-  check_inputs_outside(options.config);
-  if (options.resume || options.overwrite) return;
+  if (resume && fs::exists(output / "config.yaml")) check_same_run(config, output / "config.yaml");
+  check_inputs_outside(config);
+  if (resume || overwrite) return;
   for (const char* name : {"metrics.jsonl", "config.yaml", "checkpoints", "best", "final"})
     if (fs::exists(output / name))
       fail_usage(

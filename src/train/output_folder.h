@@ -4,13 +4,13 @@
 
 #include <filesystem>
 
-#include "finetune/run.h"
+#include "finetune/config.h"
 
 namespace ft {
 
 /// Refuses (usage) a folder with another run's results unless told to go on or to start anew, a
 /// resumed run with other settings, and a folder that holds the run's own inputs.
-void check_output_folder(const TrainOptions& options);
+void check_output_folder(const RunConfig& config, bool resume, bool overwrite);
 
 /// True when metrics.jsonl ends with a summary: it is the last thing that a run writes.
 bool is_finished(const std::filesystem::path& output);

@@ -14,6 +14,13 @@ void set_dropout(AdapterSet* adapters, uint64_t key) {
   if (adapters) adapters->dropout->key = key;
 }
 
+uint64_t noise_key(const RunConfig& config, int64_t index, uint64_t micro) {
+  return mix64(seed(static_cast<uint64_t>(config.seed), static_cast<uint64_t>(index),
+                    Stream::kNoise) +
+               micro) |
+         1;
+}
+
 [[noreturn]] void refuse(const StepResult& r, int64_t index, const Optimizer&) {
   fail(Code::kRun, "step ", index + 1, ": ", std::isfinite(r.loss) ? "gradient norm" : "loss",
        " is ", std::isfinite(r.loss) ? r.grad_norm : r.loss, " (", r.targets,
@@ -40,12 +47,14 @@ StepResult train_step(const StepContext& c, const std::vector<Batch>& batches, i
     const uint64_t step_key =
         seed(static_cast<uint64_t>(c.config.seed), static_cast<uint64_t>(index), Stream::kDropout);
     set_dropout(c.adapters, mix64(step_key + ++micro) | 1);
+    c.model.decoder.noise_key = noise_key(c.config, index, micro);
     const Tensor loss = sft_loss(c.model, batch);
     run_backward(loss.mul(share));
     c.optimizer.collect();
     result.loss += loss.item().toDouble() * share;
   }
   set_dropout(c.adapters, 0);
+  c.model.decoder.noise_key = 0;
   // 3. Norm of the whole gradient; refuse what is not finite.
   result.grad_norm = c.optimizer.gradient_norm();
   if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) {

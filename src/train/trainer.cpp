@@ -14,6 +14,7 @@
 #include "train/evaluate.h"
 #include "train/output_folder.h"
 #include "train/report.h"
+#include "train/resolve.h"
 #include "train/schedule.h"
 #include "train/signals.h"
 
@@ -64,6 +65,7 @@ void Trainer::prepare_data() {
 void Trainer::prepare_model() {
   Model& model = *session_.model;
   model.decoder.recompute_blocks = config_.train.gradient_checkpointing;
+  model.decoder.noise_alpha = config_.train.neftune_alpha;
   if (config_.method == "full") {
     for (Param& p : model.params.all()) p.train();
   } else if (config_.lora.resume_from) {
@@ -316,16 +318,14 @@ void Trainer::finish() {
            (output_ / "final").string());
 }
 
-int train(const TrainOptions& given) {
-  TrainOptions options = given;
-  auto& rate = options.config.train.learning_rate;
-  if (!rate) rate = options.config.method == "full" ? 1e-5 : 2e-4;  // auto
-  check_output_folder(options);
-  if (options.resume && is_finished(options.config.output_dir)) {
-    log_info(options.config.output_dir, ": this run is finished; nothing left to do");
+int train(const TrainOptions& options) {
+  const RunConfig config = resolve(options.config);
+  check_output_folder(config, options.resume, options.overwrite);
+  if (options.resume && is_finished(config.output_dir)) {
+    log_info(config.output_dir, ": this run is finished; nothing left to do");
     return 0;
   }
-  return Trainer(options.config, options.resume).run();
+  return Trainer(config, options.resume).run();
 }
 
 }  // namespace ft

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -59,14 +60,15 @@ class TestFolder {
 struct Outcome {
   int status = -1;  ///< exit status; 1000 + N when signal N ended the program
   std::string out, err;
-  double seconds = 0;
+  double seconds = 0, cpu_seconds = 0;
   Json json() const { return parse_json(out, "stdout"); }
 };
 
 /// A started program. wait() must be called once.
 class Program {
  public:
-  Program(std::vector<std::string> args, const std::string& input = "") {
+  /// `file_limit`: no file may grow past so many bytes; stands for a full disk.
+  Program(std::vector<std::string> args, const std::string& input = "", size_t file_limit = 0) {
     for (const char* with_threads : {"train", "eval", "generate", "merge", "inspect"})
       if (!args.empty() && args[0] == with_threads)
         args.insert(args.begin() + 1, {"--threads", "1"});
@@ -80,6 +82,10 @@ class Program {
       for (std::string& a : args) argv.push_back(a.data());
       argv.push_back(nullptr);
       ::setenv("OMP_NUM_THREADS", "1", 1);
+      if (file_limit > 0) {
+        const rlimit limit{file_limit, file_limit};
+        ::setrlimit(RLIMIT_FSIZE, &limit);
+      }
       ::dup2(in, 0);
       ::dup2(out, 1);
       ::dup2(err, 2);
@@ -94,7 +100,8 @@ class Program {
 
   Outcome wait(double limit_seconds = 600) {
     int status = 0;
-    while (::waitpid(pid_, &status, WNOHANG) == 0) {
+    rusage usage{};
+    while (::wait4(pid_, &status, WNOHANG, &usage) == 0) {
       if (seconds() > limit_seconds) {
         ADD_FAILURE() << "did not end within " << limit_seconds << " s";
         kill(SIGKILL);
@@ -103,6 +110,10 @@ class Program {
     }
     Outcome outcome;
     outcome.seconds = seconds();
+    const auto total = [](const timeval& t) {
+      return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+    };
+    outcome.cpu_seconds = total(usage.ru_utime) + total(usage.ru_stime);
     outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
     outcome.out = drain(out_);
     outcome.err = drain(err_);

@@ -176,7 +176,7 @@ TEST(Train, ResumeFinishesARunThatWasKilledWhileItWroteItsResults) {
 TEST(Train, ResumePassesOverADamagedCheckpoint) {
   const TestFolder work;
   TinyRun run(work);
-  run.set("data.packing", "false").set("save.every_steps", "5");
+  run.set("data.packing", "false").set("save.every_steps", "5").set("train.learning_rate", "auto");
   const auto whole = run.output("whole").train();
   run.output("stopped");
   fs::copy(work / "whole", work / "stopped", fs::copy_options::recursive);
