@@ -1,4 +1,5 @@
-// A program that embeds the library through include/ alone; it is compiled without src/ and LibTorch on its include path.
+// A program that embeds the library through include/ alone; it is compiled without src/ and
+// LibTorch on its include path.
 #include <cstdio>
 
 #include "finetune/config.h"
