@@ -193,10 +193,12 @@ def report(results, lengths, args, malloc, loads):
     info = open("/proc/cpuinfo").read()
     isa = ", ".join(x for x in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if f" {x} " in info)
     versions = {m: __import__("importlib.metadata").metadata.version(m) for m in ("torch", "transformers", "peft")}
+    commit = subprocess.run(["git", "-C", str(HERE), "log", "-1", "--format=%h"], capture_output=True, text=True).stdout
     tokens = sum(map(sum, lengths)) / len(lengths)
     out = [f"# CPU: finetune and transformers + PEFT, {datetime.date.today()}", "",
            f"Machine: {name}, {os.cpu_count()} cores ({isa}), Linux {platform.release().split('-')[0]}; load average "
            f"{loads[0]:.1f} before and {loads[1]:.1f} after. Both sides on core {args.core} alone, one thread.",
+           f"finetune: commit {commit.strip() or 'unknown'}. "
            f"Peer: Python {platform.python_version()}, " + ", ".join(f"{m} {v}" for m, v in versions.items()) +
            (", tcmalloc" if malloc else ", the C library's malloc") + ".",
            f"Model {os.path.basename(os.path.normpath(args.model))}, bfloat16, LoRA r 16 alpha 16 on all linear layers or full "

@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <fstream>
 #include <map>
 
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
-#include "base/mapped_file.h"
 #include "base/safetensors.h"
 #include "base/seed.h"
 #include "model/load.h"
@@ -17,19 +17,21 @@ namespace ft {
 namespace {
 
 /// A 64-bit checksum against damage (not against malice): eight bytes a round through mix64, and
-/// the length.
+/// the length. Read piece by piece: a mapping of the file would count as memory of the run.
 std::string checksum(const fs::path& file) {
-  const auto mapped = MappedFile::open(file);
-  const auto bytes = mapped->bytes();
-  uint64_t sum = bytes.size();
-  size_t i = 0;
-  for (uint64_t word; i + 8 <= bytes.size(); i += 8) {
-    std::memcpy(&word, bytes.data() + i, 8);
-    sum = mix64(sum ^ word);
+  std::ifstream in(file, std::ios::binary);
+  if (!in) fail_input(file.string(), ": cannot be read");
+  std::vector<uint64_t> words(1 << 16);
+  uint64_t sum = 0, bytes = 0;
+  while (in) {
+    in.read(reinterpret_cast<char*>(words.data()), static_cast<std::streamsize>(words.size() * 8));
+    const auto got = static_cast<size_t>(in.gcount());
+    std::memset(reinterpret_cast<char*>(words.data()) + got, 0, words.size() * 8 - got);
+    for (size_t i = 0; i < (got + 7) / 8; ++i) sum = mix64(sum ^ words[i]);
+    bytes += got;
   }
-  for (; i < bytes.size(); ++i) sum = mix64(sum ^ static_cast<uint64_t>(bytes[i]));
   char text[17];
-  std::snprintf(text, sizeof text, "%016lx", sum);
+  std::snprintf(text, sizeof text, "%016lx", mix64(sum ^ bytes));
   return text;
 }
 

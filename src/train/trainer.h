@@ -12,6 +12,7 @@ namespace ft {
 
 class Trainer {
  public:
+  /// train.learning_rate is a number here.
   Trainer(RunConfig config, bool resume);
   /// 0, or 128 + N after signal N.
   int run();
@@ -47,7 +48,7 @@ class Trainer {
   ProgressLine progress_;
   TrainState state_;
   int64_t num_steps_ = 0, saved_step_ = -1, resumed_step_ = 0;
-  double peak_rate_ = 0, run_seconds_ = 0;
+  double peak_rate_, run_seconds_ = 0;
 };
 
 }  // namespace ft
