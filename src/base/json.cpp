@@ -284,4 +284,13 @@ std::string json_quote(std::string_view text, bool ascii) {
   return out + '"';
 }
 
+Json with_finite_numbers(Json value) {
+  if (value.is_number() && !value.is_int() && !std::isfinite(value.number())) return {};
+  if (value.is_array())
+    for (Json& item : value.array()) item = with_finite_numbers(std::move(item));
+  if (value.is_object())
+    for (auto& [key, item] : value.object()) item = with_finite_numbers(std::move(item));
+  return value;
+}
+
 }  // namespace ft

@@ -71,6 +71,10 @@ class Json {
   std::variant<std::nullptr_t, bool, int64_t, double, std::string, Array, Object> value_ = nullptr;
 };
 
+/// The value with NaN and infinities, which JSON lacks, as null. dump() alone writes them as
+/// Python does, for templates.
+Json with_finite_numbers(Json value);
+
 /// Parses one document. `where` (a file, or file:line) begins the message of the Error (input)
 /// thrown.
 Json parse_json(std::string_view text, std::string_view where);

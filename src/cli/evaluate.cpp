@@ -37,7 +37,7 @@ Action setup_eval(CLI::App& app) {
                                     {"target_tokens", r.target_tokens},
                                     {"examples", r.examples},
                                     {"seconds", r.seconds}};
-      std::printf("%s\n", out.dump().c_str());
+      std::printf("%s\n", with_finite_numbers(out).dump().c_str());
     } else {
       std::printf("loss %.6f  perplexity %.4f  (%ld target tokens in %ld examples, %.1f s)\n",
                   r.loss, r.perplexity, r.target_tokens, r.examples, r.seconds);

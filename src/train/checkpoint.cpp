@@ -109,7 +109,7 @@ void save_checkpoint(const fs::path& folder, const TrainState& s, const std::vec
                    {"evaluations_without_gain", s.evaluations_without_gain},
                    {"threads", s.threads},
                    {"config", s.config}};
-  write_file(staged.path() / "state.json", state.dump_indented() + "\n");
+  write_file(staged.path() / "state.json", with_finite_numbers(state).dump_indented() + "\n");
   save_tensors(staged.path() / "trained.safetensors", named(params));
   save_tensors(staged.path() / "optimizer.safetensors", optimizer.state());
   Json manifest = Json::Object{};

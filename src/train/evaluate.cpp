@@ -33,10 +33,12 @@ struct Writers {
     }
     const Json mean = losses.empty() ? Json() : Json(sum / static_cast<double>(losses.size()));
     per_example +=
-        Json(Json::Object{{"index", index}, {"loss", mean}, {"target_tokens", losses.size()}})
+        with_finite_numbers(
+            Json::Object{{"index", index}, {"loss", mean}, {"target_tokens", losses.size()}})
             .dump() +
         "\n";
-    token_logprobs += Json(Json::Object{{"logprobs", std::move(logprobs)}}).dump() + "\n";
+    token_logprobs +=
+        with_finite_numbers(Json::Object{{"logprobs", std::move(logprobs)}}).dump() + "\n";
   }
 };
 

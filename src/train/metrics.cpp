@@ -50,7 +50,7 @@ MetricsFile::MetricsFile(fs::path file, int64_t resume_step, bool tensorboard)
 }
 
 void MetricsFile::write(const Json& line) const {
-  append_file(file_, line.dump() + "\n");
+  append_file(file_, with_finite_numbers(line).dump() + "\n");
   if (!events_) return;
   std::vector<Scalar> scalars;
   for (const Tag& t : kTags) {

@@ -28,8 +28,7 @@ class MetricsFile {
 /// The whole lines of a metrics file; one that was cut off at the end is left out.
 std::vector<std::string> whole_lines(std::string_view text);
 
-/// One line of it. NaN and infinities, which are written as Python does but are no JSON, come back
-/// as null: a perplexity may overflow.
+/// One line of it. What other programs append as Python does (NaN, infinities) comes back as null.
 Json parse_metrics_line(std::string line, const std::string& where);
 
 /// What the progress line shows.

@@ -226,7 +226,8 @@ bool Trainer::evaluate_now() {
                                {"perplexity", std::exp(loss)},
                                {"target_tokens", losses.targets},
                                {"seconds", seconds_since(start)}});
-  const bool better = !state_.best_eval_loss || loss < *state_.best_eval_loss;
+  const bool better =
+      std::isfinite(loss) && (!state_.best_eval_loss || loss < *state_.best_eval_loss);
   progress_.pause();
   log_info("eval       step ", state_.step, ": loss ", loss, ", perplexity ", std::exp(loss),
            better && state_.step > 0 ? " (best)" : "");

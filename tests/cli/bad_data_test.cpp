@@ -87,7 +87,7 @@ INSTANTIATE_TEST_SUITE_P(
            return s.data("d.jsonl", R"({"prompt": "a", "completion": "b"})");
          }},
         {"messages_are_text",
-         2,
+         3,
          {"d.jsonl:2", "messages"},
          [](Scene& s) { return messages(s, "\"hello\""); }},
         {"no_messages", 3, {"d.jsonl:2", "messages"}, [](Scene& s) { return messages(s, "[]"); }},

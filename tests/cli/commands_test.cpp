@@ -55,6 +55,24 @@ TEST(EvalCommand, TakesModelDataAndFormatFromATrainingConfig) {
   EXPECT_NEAR(json.get("loss")->number(), metrics.back().get("final_eval_loss")->number(), 1e-6);
 }
 
+TEST(EvalCommand, ALossThatIsNoNumberIsNullInJson) {
+  const TestFolder work;
+  const fs::path model = copy_model(work);
+  edit_tensors(model / "model.safetensors",
+               [](TensorMap& all) { all.at("model.norm.weight").fill_(std::nan("")); });
+  const Json json = run_ok({"eval", "--model", model.string(), "--data",
+                            work.file("data.jsonl", conversations(3)), "--json", "--per-example",
+                            (work / "examples.jsonl").string(), "--token-logprobs",
+                            (work / "logprobs.jsonl").string()})
+                        .json();
+  EXPECT_TRUE(json.get("loss")->is_null());
+  EXPECT_TRUE(json.get("perplexity")->is_null());
+  for (const Json& line : read_json_lines(work / "examples.jsonl"))
+    EXPECT_TRUE(line.get("loss")->is_null());
+  for (const Json& line : read_json_lines(work / "logprobs.jsonl"))
+    for (const Json& p : line.get("logprobs")->array()) EXPECT_TRUE(p.is_null());
+}
+
 TEST(EvalCommand, TextResult) {
   const TestFolder work;
   const Outcome outcome = run_ok({"eval", "--model", tiny_model().string(), "--data",

@@ -317,6 +317,10 @@ TEST(TrainStops, OnALossThatIsNotFinite) {
   EXPECT_NE(line.find("not applied"), std::string::npos) << line;
   EXPECT_FALSE(fs::exists(run.out() / "final"));
   EXPECT_EQ(read_file(run.out() / "metrics.jsonl"), "");
+  // With data to evaluate on, the first line says so without breaking JSON.
+  EXPECT_EQ(run_finetune(run.output("with-eval").with_eval().args()).status, 4);
+  EXPECT_TRUE(read_json_lines(run.out() / "metrics.jsonl").at(0).get("loss")->is_null());
+  run.output("out");
   for (const auto& [name, tensor] :
        read_tensors(run.out() / "checkpoints/step-0/trained.safetensors"))
     if (name.find("lora_B") != std::string::npos) {
