@@ -2,7 +2,7 @@
 // checked before anything is built ('a' * 10**10).
 #include <cmath>
 
-#include "data/jinja_builtins.h"
+#include "data/jinja/builtins.h"
 
 namespace ft::jinja {
 namespace {
@@ -112,8 +112,8 @@ Value floor_divide(const Value& a, const Value& b) {
   return x / y - ((x % y != 0) && ((x < 0) != (y < 0)));
 }
 
-Value modulo(Runtime& runtime, const Value& a, const Value& b) {
-  if (a.is_string()) return format_percent(runtime, a.string(), b);
+Value modulo(const Value& a, const Value& b) {
+  if (a.is_string()) raise("the % of a text is not supported, use ~ or '{}'.format()");
   if (!a.is_number() || !b.is_number()) unsupported("%", a, b);
   check_divisor(b);
   // The result has the sign of the divisor.

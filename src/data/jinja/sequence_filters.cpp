@@ -1,7 +1,7 @@
 // Filters on lists, dicts and everything a loop can go over.
 #include <algorithm>
 
-#include "data/jinja_builtins.h"
+#include "data/jinja/builtins.h"
 
 namespace ft::jinja {
 namespace {
@@ -68,26 +68,10 @@ void sort_keyed(Runtime& runtime, Keyed& keyed, bool descending) {
 Value sort(Runtime& runtime, const Value& input, const Args& args) {
   const Bound bound("sort", args, {"reverse", "case_sensitive", "attribute"});
   const bool case_sensitive = bound.truth(1, false);
-  // "a,b" sorts by a, then by b.
-  std::vector<Getter> getters;
-  if (bound[2] && bound[2]->is_string()) {
-    const std::string paths = bound[2]->string();
-    for (size_t begin = 0; begin <= paths.size();) {
-      const size_t end = std::min(paths.find(',', begin), paths.size());
-      const Value path(paths.substr(begin, end - begin));
-      getters.emplace_back(&path);
-      begin = end + 1;
-    }
-  } else {
-    getters.emplace_back(bound[2]);
-  }
+  const Getter getter(bound[2]);
   Keyed keyed;
   for (Value& item : elements(runtime, input)) {
-    std::vector<Value> keys;
-    for (const Getter& getter : getters)
-      keys.push_back(sort_key(getter.get(runtime, item), case_sensitive));
-    // A list even of one: lists may hold equal keys that have no order (undefined ones).
-    Value key = Value::list(runtime.budget, std::move(keys));
+    Value key = sort_key(getter.get(runtime, item), case_sensitive);
     keyed.emplace_back(std::move(key), std::move(item));
   }
   sort_keyed(runtime, keyed, bound.truth(0, false));
@@ -109,73 +93,6 @@ Value dictsort(Runtime& runtime, const Value& input, const Args& args) {
   std::vector<Value> items;
   for (auto& [key, item] : keyed) items.push_back(std::move(item));
   return Value::list(runtime.budget, std::move(items));
-}
-
-Value groupby(Runtime& runtime, const Value& input, const Args& args) {
-  const Bound bound("groupby", args, {"attribute", "default", "case_sensitive"}, 1);
-  const Getter getter(bound[0], bound[1]);
-  const bool case_sensitive = bound.truth(2, false);
-  Keyed keyed;
-  for (Value& item : elements(runtime, input)) {
-    Value key = sort_key(getter.get(runtime, item), case_sensitive);
-    keyed.emplace_back(std::move(key), std::move(item));
-  }
-  sort_keyed(runtime, keyed, false);
-  std::vector<Value> groups;
-  for (size_t begin = 0, end; begin < keyed.size(); begin = end) {
-    std::vector<Value> members;
-    for (end = begin;
-         end < keyed.size() && equals(keyed[end].first, keyed[begin].first, runtime.budget); ++end)
-      members.push_back(keyed[end].second);
-    Value name = getter.get(runtime, members[0]);  // in the case it is written in
-    groups.push_back(Value::list(runtime.budget,
-                                 {std::move(name), Value::list(runtime.budget, std::move(members))},
-                                 Form::kGroup));
-  }
-  return Value::list(runtime.budget, std::move(groups));
-}
-
-Value unique(Runtime& runtime, const Value& input, const Args& args) {
-  const Bound bound("unique", args, {"case_sensitive", "attribute"});
-  const Getter getter(bound[1]);
-  std::vector<Value> seen, items;
-  for (Value& item : elements(runtime, input)) {
-    Value key = sort_key(getter.get(runtime, item), bound.truth(0, false));
-    const bool is_new = std::none_of(seen.begin(), seen.end(), [&](const Value& other) {
-      return equals(other, key, runtime.budget);
-    });
-    if (!is_new) continue;
-    seen.push_back(std::move(key));
-    items.push_back(std::move(item));
-  }
-  return iterator(runtime, std::move(items));
-}
-
-template <int sign>
-Value extreme(Runtime& runtime, const Value& input, const Args& args) {
-  const Bound bound("min/max", args, {"case_sensitive", "attribute"});
-  const Getter getter(bound[1]);
-  Value best = Value::undefined("No aggregated item, sequence was empty."), best_key;
-  bool first = true;
-  for (const Value& item : elements(runtime, input)) {
-    Value key = sort_key(getter.get(runtime, item), bound.truth(0, false));
-    if (first || compare(key, best_key, runtime.budget) * sign > 0) {
-      best = item;
-      best_key = std::move(key);
-    }
-    first = false;
-  }
-  return best;
-}
-
-Value sum(Runtime& runtime, const Value& input, const Args& args) {
-  const Bound bound("sum", args, {"attribute", "start"});
-  const Getter getter(bound[0]);
-  Value total = bound[1] ? *bound[1] : Value(int64_t{0});
-  if (total.is_string()) raise("sum() can't sum strings");
-  for (const Value& item : elements(runtime, input))
-    total = add(runtime, total, getter.get(runtime, item));
-  return total;
 }
 
 Value join(Runtime& runtime, const Value& input, const Args& args) {
@@ -234,24 +151,6 @@ Value reverse(Runtime& runtime, const Value& input, const Args& args) {
   return iterator(runtime, std::move(out));
 }
 
-/// Rows of so many elements, the last one filled up when there is something to fill with.
-Value batch(Runtime& runtime, const Value& input, const Args& args) {
-  const Bound bound("batch", args, {"linecount", "fill_with"}, 1);
-  const int64_t size = bound.integer(0, 0);
-  if (size < 1 || size > static_cast<int64_t>(kMaxItems)) raise("batch: linecount is out of range");
-  std::vector<Value> rows, row;
-  const auto flush = [&] { rows.push_back(Value::list(runtime.budget, std::exchange(row, {}))); };
-  for (Value& item : elements(runtime, input)) {
-    if (static_cast<int64_t>(row.size()) == size) flush();
-    row.push_back(std::move(item));
-  }
-  if (!row.empty()) {
-    if (bound[1] && !bound[1]->is_none()) row.resize(static_cast<size_t>(size), *bound[1]);
-    flush();
-  }
-  return iterator(runtime, std::move(rows));
-}
-
 Args rest_of(const Args& args, size_t taken) {
   Args rest;
   rest.named = args.named;
@@ -305,25 +204,19 @@ Value select(Runtime& runtime, const Value& input, const Args& args) {
 }
 
 constexpr Filter kFilters[] = {
-    {"batch", batch},
     {"dictsort", dictsort},
     {"first", first},
-    {"groupby", groupby},
     {"items", items},
     {"join", join},
     {"last", last},
     {"list", list},
     {"map", map},
-    {"max", extreme<1>},
-    {"min", extreme<-1>},
     {"reject", select<false, false>},
     {"rejectattr", select<false, true>},
     {"reverse", reverse},
     {"select", select<true, false>},
     {"selectattr", select<true, true>},
     {"sort", sort},
-    {"sum", sum},
-    {"unique", unique},
 };
 
 }  // namespace

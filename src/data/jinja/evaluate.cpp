@@ -1,7 +1,7 @@
 // Expressions.
 #include <algorithm>
 
-#include "data/jinja_interpreter.h"
+#include "data/jinja/interpreter.h"
 
 namespace ft::jinja {
 
@@ -53,11 +53,11 @@ Value Interpreter::eval(const Expr& e) {
     case ExprKind::kCall:
       return eval_call(e);
     case ExprKind::kFilter:
-      return eval_filter(e, eval(*e.items[0]));
     case ExprKind::kTest: {
       const Value input = eval(*e.items[0]);
       const Args args = eval_args(e);
       line_ = e.line;
+      if (e.filter) return e.filter->apply(runtime_, input, args);
       return e.test->apply(runtime_, input, args);
     }
   }
@@ -116,7 +116,7 @@ Value Interpreter::eval_binary(const Expr& e) {
     case Op::kFloorDiv:
       return floor_divide(a, b);
     case Op::kMod:
-      return modulo(runtime_, a, b);
+      return modulo(a, b);
     case Op::kPow:
       return power(a, b);
   }
@@ -156,16 +156,13 @@ bool Interpreter::related(Relation relation, const Value& a, const Value& b) {
   const bool unordered =
       a.is_number() && b.is_number() && (a.number() != a.number() || b.number() != b.number());
   if (unordered) return false;
-  switch (relation) {
-    case Relation::kLt:
-      return compare(a, b, budget, "<") < 0;
-    case Relation::kLe:
-      return compare(a, b, budget, "<=") <= 0;
-    case Relation::kGt:
-      return compare(a, b, budget, ">") > 0;
-    default:
-      return compare(a, b, budget, ">=") >= 0;
-  }
+  static constexpr std::string_view kNames[] = {"<", "<=", ">", ">="};
+  const auto which = static_cast<size_t>(relation) - static_cast<size_t>(Relation::kLt);
+  const int order = compare(a, b, budget, kNames[which]);
+  return relation == Relation::kLt   ? order < 0
+         : relation == Relation::kLe ? order <= 0
+         : relation == Relation::kGt ? order > 0
+                                     : order >= 0;
 }
 
 Value Interpreter::eval_compare(const Expr& e) {
@@ -217,12 +214,6 @@ Value Interpreter::eval_call(const Expr& e) {
   return runtime_.call(function, args);
 }
 
-Value Interpreter::eval_filter(const Expr& e, const Value& input) {
-  const Args args = eval_args(e);
-  line_ = e.line;
-  return e.filter->apply(runtime_, input, args);
-}
-
 std::vector<Value> Interpreter::eval_all(const std::vector<ExprPtr>& items, size_t from) {
   std::vector<Value> values;
   values.reserve(items.size() - from);
@@ -235,19 +226,6 @@ Args Interpreter::eval_args(const Expr& e) {
   Args args;
   args.positional = eval_all(e.items, 1);
   for (const auto& [name, value] : e.named) args.named.emplace_back(name, eval(*value));
-  if (e.star) {
-    const auto more = iterate(eval(*e.star), runtime_.budget);
-    runtime_.budget.work(more->items.size());
-    args.positional.insert(args.positional.end(), more->items.begin(), more->items.end());
-  }
-  if (e.star_star) {
-    const Value more = eval(*e.star_star);
-    if (!more.is_dict()) raise("argument after ** must be a mapping, not ", more.type_name());
-    for (const auto& [key, value] : more.dict().items) {
-      if (!key.is_string()) raise("keywords must be strings");
-      args.named.emplace_back(without_marks(key.string()), value);
-    }
-  }
   return args;
 }
 
