@@ -18,8 +18,8 @@
 #include "base/files.h"
 #include "base/names.h"
 #include "data/builtin_templates.h"
-#include "data/jinja/template.h"
 #include "data/jinja/builtins.h"
+#include "data/jinja/template.h"
 
 namespace ft {
 

@@ -122,13 +122,9 @@ Value slice_text(Runtime& runtime, const std::string& raw, const Value* from, co
     const size_t begin = byte(slice.start), end = byte(std::max(slice.start, slice.stop));
     return text.cut(begin, end);
   }
-  runtime.budget.allocate(count * sizeof(size_t));
-  runtime.budget.work(count);
-  std::vector<size_t> at;
-  for (size_t i = 0; i < plain.size(); i += width(plain[i])) at.push_back(i);
-  at.push_back(plain.size());
+  const auto all = iterate(raw, runtime.budget);
   Builder out(runtime.budget);
-  slice.each([&](size_t i) { out.append(text.cut(at[i], at[i + 1])); });
+  slice.each([&](size_t i) { out.append(all->items[i].string()); });
   return out.take();
 }
 

@@ -114,7 +114,7 @@ std::string replace(Runtime& runtime, const std::string& raw, const std::string&
 /// Failure when there are more parts of a text than a list may have.
 void check_parts(size_t count);
 /// str.splitlines()
-std::vector<std::string> split_lines(const std::string& raw, bool keep_ends);
+std::vector<std::string> split_lines(const std::string& raw);
 /// sep.join(items); Failure when an item is no string, unless `any` (then it is printed).
 std::string join_texts(Runtime& runtime, const std::string& separator, const Value& items,
                        bool any);

@@ -19,7 +19,7 @@ Value Interpreter::eval(const Expr& e) {
     case ExprKind::kDict:
       return eval_dict(e);
     case ExprKind::kUnary:
-      return eval_unary(e);
+      return negate(e.op == Op::kSub ? eval(*e.items[0]) : negate(eval(*e.items[0])));
     case ExprKind::kNot:
       return !truthy(eval(*e.items[0]));
     case ExprKind::kAnd: {
@@ -37,7 +37,8 @@ Value Interpreter::eval(const Expr& e) {
     case ExprKind::kCompare:
       return eval_compare(e);
     case ExprKind::kCondition:
-      return eval_condition(e);
+      if (truthy(eval(*e.items[0]))) return eval(*e.items[1]);
+      return e.items[2] ? eval(*e.items[2]) : Value::undefined("the `if` without else is false");
     case ExprKind::kAttribute: {
       const Value object = eval(*e.items[0]);
       line_ = e.line;
@@ -63,13 +64,6 @@ Value Interpreter::eval(const Expr& e) {
   }
   FT_INVARIANT(false);
   return {};
-}
-
-Value Interpreter::eval_unary(const Expr& e) {
-  const Value value = eval(*e.items[0]);
-  line_ = e.line;
-  const Value negative = negate(value);
-  return e.op == Op::kSub ? negative : negate(negative);
 }
 
 Value Interpreter::eval_name(const Expr& e) {
@@ -102,8 +96,6 @@ Value Interpreter::eval_dict(const Expr& e) {
 Value Interpreter::eval_binary(const Expr& e) {
   const Value a = eval(*e.items[0]), b = eval(*e.items[1]);
   line_ = e.line;
-  for (const Value* v : {&a, &b})
-    if (v->is_undefined()) raise(v->undefined_message());
   switch (e.op) {
     case Op::kAdd:
       return add(runtime_, a, b);
@@ -128,13 +120,7 @@ Value Interpreter::eval_concat(const Expr& e) {
   const std::vector<Value> parts = eval_all(e.items);
   line_ = e.line;
   Builder out(runtime_.budget);
-  for (const Value& part : parts) {
-    if (part.is_string()) {
-      out.append(part.string());
-    } else {
-      out.append(to_text(part, runtime_.budget));
-    }
-  }
+  for (const Value& part : parts) out.append(to_text(part, runtime_.budget));
   return out.take();
 }
 
@@ -152,13 +138,7 @@ bool Interpreter::related(Relation relation, const Value& a, const Value& b) {
     default:
       break;
   }
-  // NaN is neither below, at nor above anything.
-  const bool unordered =
-      a.is_number() && b.is_number() && (a.number() != a.number() || b.number() != b.number());
-  if (unordered) return false;
-  static constexpr std::string_view kNames[] = {"<", "<=", ">", ">="};
-  const auto which = static_cast<size_t>(relation) - static_cast<size_t>(Relation::kLt);
-  const int order = compare(a, b, budget, kNames[which]);
+  const int order = compare(a, b, budget);
   return relation == Relation::kLt   ? order < 0
          : relation == Relation::kLe ? order <= 0
          : relation == Relation::kGt ? order > 0
@@ -174,13 +154,6 @@ Value Interpreter::eval_compare(const Expr& e) {
     left = std::move(right);
   }
   return true;
-}
-
-Value Interpreter::eval_condition(const Expr& e) {
-  if (truthy(eval(*e.items[0]))) return eval(*e.items[1]);
-  if (e.items[2]) return eval(*e.items[2]);
-  return Value::undefined(
-      "the inline if-expression evaluated to false and no else section was defined.");
 }
 
 Value Interpreter::eval_slice(const Expr& e) {

@@ -65,7 +65,7 @@ Value indent(Runtime& runtime, const Value& input, const Args& args) {
   const bool blank = bound.truth(2, false);
   Builder out(runtime.budget);
   // The newline makes a last empty line count, as in jinja2.
-  const auto lines = split_lines(printed(runtime, input) + "\n", false);
+  const auto lines = split_lines(printed(runtime, input) + "\n");
   runtime.budget.work(lines.size());
   for (size_t i = 0; i < lines.size(); ++i) {
     if (i > 0) out.append("\n");

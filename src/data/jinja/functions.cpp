@@ -1,4 +1,4 @@
-// Functions a template finds by name: range, dict, namespace of jinja2;
+// Functions a template finds by name: range and namespace of jinja2;
 // raise_exception and strftime_now of transformers. And the matching of arguments to parameters.
 #include <algorithm>
 #include <cstdio>
@@ -44,38 +44,10 @@ class Namespace : public Object {
   }
 };
 
-/// Keys and values that dict() and namespace() are given: a dict, then name=value.
-std::vector<std::pair<Value, Value>> pairs(Runtime& runtime, std::string_view function,
-                                           const Args& args) {
-  std::vector<std::pair<Value, Value>> out;
-  if (args.positional.size() > 1) raise(function, " expected at most 1 argument");
-  for (const Value& given : args.positional) {
-    if (!given.is_dict())
-      raise(function, "() takes a dict and name=value, not ", given.type_name());
-    out = given.dict().items;
-  }
-  for (const auto& [name, value] : args.named) {
-    runtime.budget.work(out.size() + 1);
-    const Value key(name);
-    const auto same = std::find_if(out.begin(), out.end(), [&](const auto& member) {
-      return equals(member.first, key, runtime.budget);
-    });
-    if (same != out.end()) out.erase(same);
-    out.emplace_back(key, value);
-  }
-  return out;
-}
-
-Value make_dict(Runtime& runtime, const Args& args) {
-  return Value::dict(runtime.budget, pairs(runtime, "dict", args));
-}
-
 Value make_namespace(Runtime& runtime, const Args& args) {
+  if (!args.positional.empty()) raise("namespace() takes name=value only");
   auto* made = runtime.make<Namespace>();
-  for (auto& [key, value] : pairs(runtime, "namespace", args)) {
-    if (!key.is_string()) raise("the names of a namespace must be strings");
-    made->set(without_marks(key.string()), std::move(value));
-  }
+  for (const auto& [name, value] : args.named) made->set(name, value);
   return made;
 }
 
@@ -152,7 +124,6 @@ Value strftime_now(Runtime& runtime, const Args& args) {
 std::vector<std::pair<std::string_view, Value>> global_functions(Runtime& runtime) {
   static constexpr std::pair<std::string_view, Value (*)(Runtime&, const Args&)> kFunctions[] = {
       {"range", range},
-      {"dict", make_dict},
       {"namespace", make_namespace},
       {"raise_exception", raise_exception},
       {"strftime_now", strftime_now}};

@@ -115,15 +115,9 @@ Interpreter::Flow Interpreter::run(const Stmt& s) {
     case StmtKind::kText:
       write(s.text);
       break;
-    case StmtKind::kOutput: {
-      const Value value = eval(*s.expr);
-      if (value.is_string()) {
-        write(value.string());
-      } else {
-        write(to_text(value, runtime_.budget));
-      }
+    case StmtKind::kOutput:
+      write(to_text(eval(*s.expr), runtime_.budget));
       break;
-    }
     case StmtKind::kIf:
       return run_if(s);
     case StmtKind::kFor:

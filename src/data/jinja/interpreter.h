@@ -87,14 +87,12 @@ class Interpreter {
 
   // evaluate.cpp
   Value eval(const Expr& e);
-  Value eval_unary(const Expr& e);
   Value eval_name(const Expr& e);
   Value eval_dict(const Expr& e);
   Value eval_binary(const Expr& e);
   Value eval_concat(const Expr& e);
   Value eval_compare(const Expr& e);
   bool related(Relation relation, const Value& a, const Value& b);
-  Value eval_condition(const Expr& e);
   Value eval_slice(const Expr& e);
   Value eval_call(const Expr& e);
   std::vector<Value> eval_all(const std::vector<ExprPtr>& items, size_t from = 0);

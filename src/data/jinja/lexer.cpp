@@ -2,12 +2,11 @@
 // a comment is dropped, after {{ }} it is kept. Blanks before a tag are dropped when nothing else
 // stands on the line, not before {{. One newline at the end of the template is dropped. Inside
 // brackets }} is no end of tag. There is no trimming after {% raw %}, only after {% endraw %}.
-#include "data/jinja/lexer.h"
-
 #include <algorithm>
 
 #include "base/error.h"
-#include "data/jinja/text.h"
+#include "data/jinja/builtins.h"
+#include "data/jinja/parser.h"
 #include "data/utf8.h"
 
 namespace ft::jinja {
@@ -108,21 +107,11 @@ class Lexer {
   void add_stripped(size_t end, char sign, bool lstrip) {
     std::string_view data = std::string_view(text_).substr(at_, end - at_);
     if (sign == '-') {
-      while (!data.empty()) {
-        size_t last = previous(data, data.size());
-        const size_t cut = last;
-        if (!is_space(next_point(data, last))) break;
-        data = data.substr(0, cut);
-      }
+      data = data.substr(0, strip(data, std::nullopt, 'r').size());
     } else if (sign != '+' && lstrip) {
       const size_t begin = data.rfind('\n') + 1;  // npos + 1 == 0
-      size_t i = begin;
-      while (i < data.size()) {
-        size_t next = i;
-        if (!is_space(next_point(data, next))) break;
-        i = next;
-      }
-      if (i == data.size() && (begin > 0 || line_starting_)) data = data.substr(0, begin);
+      const bool blank = strip(data.substr(begin), std::nullopt, 'b').empty();
+      if (blank && (begin > 0 || line_starting_)) data = data.substr(0, begin);
     }
     if (!data.empty()) add(TokenKind::kData, std::string(data));
   }

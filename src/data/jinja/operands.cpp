@@ -148,7 +148,6 @@ ExprPtr Parser::filter(ExprPtr left) {
   if (!found)
     error(line, str("No filter named '", printable(name), "'", did_you_mean(name, filter_names())));
   ExprPtr e = node(ExprKind::kFilter, line, one_of(std::move(left)));
-  e->text = name;
   e->filter = found;
   if (is_op("(")) arguments(*e);
   return e;
@@ -162,7 +161,6 @@ ExprPtr Parser::test(ExprPtr left) {
   if (!found)
     error(line, str("No test named '", printable(name), "'", did_you_mean(name, test_names())));
   ExprPtr e = node(ExprKind::kTest, line, one_of(std::move(left)));
-  e->text = name;
   e->test = found;
   const TokenKind kind = now().kind;
   const bool is_value = kind == TokenKind::kName || kind == TokenKind::kString ||

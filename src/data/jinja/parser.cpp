@@ -48,22 +48,10 @@ void Parser::error(int line, const std::string& message) const {
 }
 
 std::string Parser::describe(const Token& token) {
-  switch (token.kind) {
-    case TokenKind::kData:
-      return "text";
-    case TokenKind::kOutputBegin:
-      return "'{{'";
-    case TokenKind::kOutputEnd:
-      return "'}}'";
-    case TokenKind::kBlockBegin:
-      return "'{%'";
-    case TokenKind::kBlockEnd:
-      return "'%}'";
-    case TokenKind::kEnd:
-      return "the end of the template";
-    default:
-      return "'" + printable(token.text) + "'";
-  }
+  static constexpr std::string_view kTags[] = {"text", "'{{'", "'}}'", "'{%'", "'%}'"};
+  if (token.kind <= TokenKind::kBlockEnd)
+    return std::string(kTags[static_cast<size_t>(token.kind)]);
+  return "'" + printable(token.text) + "'";
 }
 
 void Parser::unexpected(std::string_view wanted) const {

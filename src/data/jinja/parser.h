@@ -1,5 +1,6 @@
-// Tokens -> Ast, a recursive descent parser with jinja2's grammar. Two files: parser.cpp has
-// the expressions, statements.cpp the tags.
+// Template text -> tokens (lexer.cpp, with jinja2's whitespace rules: trim_blocks, lstrip_blocks,
+// the signs - and + beside tags) -> Ast: a recursive descent parser with jinja2's grammar
+// (parser.cpp and operands.cpp: expressions, statements.cpp: tags).
 #pragma once
 
 #include <initializer_list>
@@ -9,9 +10,33 @@
 #include <vector>
 
 #include "data/jinja/ast.h"
-#include "data/jinja/lexer.h"
 
 namespace ft::jinja {
+
+enum class TokenKind : char {
+  kData,
+  kOutputBegin,
+  kOutputEnd,
+  kBlockBegin,
+  kBlockEnd,
+  kName,
+  kString,
+  kInteger,
+  kFloat,
+  kOperator,
+  kEnd,
+};
+
+struct Token {
+  TokenKind kind;
+  int line;
+  std::string text;  ///< of a string: its value
+
+  bool is(TokenKind k, std::string_view t) const { return kind == k && text == t; }
+};
+
+/// Error (input) beginning `name:line: `. The last token is kEnd.
+std::vector<Token> tokenize(std::string_view source, const std::string& name);
 
 class Parser {
  public:

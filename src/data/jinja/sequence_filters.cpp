@@ -20,7 +20,7 @@ Value iterator(Runtime& runtime, std::vector<Value> items) {
 /// The way to a part of an element: "a.b.0", a number, or nothing (the element itself).
 class Getter {
  public:
-  explicit Getter(const Value* attribute, const Value* otherwise = nullptr) : default_(otherwise) {
+  explicit Getter(const Value* attribute) {
     if (!attribute || attribute->is_none()) return;
     if (!attribute->is_string()) {
       parts_.push_back(*attribute);
@@ -38,16 +38,12 @@ class Getter {
   }
 
   Value get(Runtime& runtime, Value item) const {
-    for (const Value& part : parts_) {
-      item = get_item(runtime, item, part);
-      if (item.is_undefined() && default_ && !default_->is_none()) return *default_;
-    }
+    for (const Value& part : parts_) item = get_item(runtime, item, part);
     return item;
   }
 
  private:
   std::vector<Value> parts_;
-  const Value* default_;
 };
 
 /// Strings compare without case unless asked otherwise.
@@ -104,24 +100,12 @@ Value join(Runtime& runtime, const Value& input, const Args& args) {
   return join_texts(runtime, separator, Value::list(runtime.budget, std::move(items)), true);
 }
 
-Value first(Runtime& runtime, const Value& input, const Args& args) {
-  const Bound bound("first", args, {});
-  if (input.is_seq() && input.seq().form == Form::kIterator) {
-    const Seq& seq = input.seq();
-    if (seq.next < seq.items.size()) return seq.items[seq.next++];
-  } else if (const auto seq = iterate(input, runtime.budget); !seq->items.empty()) {
-    return seq->items.front();
-  }
-  return Value::undefined("No first item, sequence was empty.");
-}
-
-Value last(Runtime& runtime, const Value& input, const Args& args) {
-  const Bound bound("last", args, {});
-  if (input.is_seq() && input.seq().form == Form::kIterator)
-    raise("'generator' object is not reversible");
+template <bool last>
+Value end(Runtime& runtime, const Value& input, const Args& args) {
+  const Bound bound(last ? "last" : "first", args, {});
   const auto seq = iterate(input, runtime.budget);
-  return seq->items.empty() ? Value::undefined("No last item, sequence was empty.")
-                            : seq->items.back();
+  if (seq->items.empty()) return Value::undefined("No such item, sequence was empty.");
+  return last ? seq->items.back() : seq->items.front();
 }
 
 Value list(Runtime& runtime, const Value& input, const Args& args) {
@@ -131,13 +115,9 @@ Value list(Runtime& runtime, const Value& input, const Args& args) {
 
 Value items(Runtime& runtime, const Value& input, const Args& args) {
   const Bound bound("items", args, {});
-  std::vector<Value> out;
-  if (!input.is_undefined()) {
-    if (!input.is_dict()) raise("Can only get item pairs from a mapping.");
-    for (const auto& [key, value] : input.dict().items)
-      out.push_back(Value::list(runtime.budget, {key, value}, Form::kTuple));
-  }
-  return iterator(runtime, std::move(out));
+  if (input.is_undefined()) return iterator(runtime, {});
+  if (!input.is_dict()) raise("Can only get item pairs from a mapping.");
+  return find_method(input, "items")->apply(runtime, input, {});
 }
 
 Value reverse(Runtime& runtime, const Value& input, const Args& args) {
@@ -167,8 +147,8 @@ std::string name_argument(const Value& v, std::string_view what) {
 Value map(Runtime& runtime, const Value& input, const Args& args) {
   std::vector<Value> out = elements(runtime, input);
   if (args.positional.empty()) {
-    const Bound bound("map", args, {"attribute", "default"}, 1);
-    const Getter getter(bound[0], bound[1]);
+    const Bound bound("map", args, {"attribute"}, 1);
+    const Getter getter(bound[0]);
     for (Value& item : out) item = getter.get(runtime, std::move(item));
     return iterator(runtime, std::move(out));
   }
@@ -205,10 +185,10 @@ Value select(Runtime& runtime, const Value& input, const Args& args) {
 
 constexpr Filter kFilters[] = {
     {"dictsort", dictsort},
-    {"first", first},
+    {"first", end<false>},
     {"items", items},
     {"join", join},
-    {"last", last},
+    {"last", end<true>},
     {"list", list},
     {"map", map},
     {"reject", select<false, false>},

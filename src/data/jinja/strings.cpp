@@ -82,7 +82,7 @@ void check_parts(size_t count) {
   if (count > kMaxItems) raise("a list of more than ", kMaxItems, " elements");
 }
 
-std::vector<std::string> split_lines(const std::string& raw, bool keep_ends) {
+std::vector<std::string> split_lines(const std::string& raw) {
   const Text text(raw);
   const std::string_view plain = text.plain();
   std::vector<std::string> out;
@@ -94,7 +94,7 @@ std::vector<std::string> split_lines(const std::string& raw, bool keep_ends) {
                           p == 0x2028 || p == 0x2029;
     if (!is_break) continue;
     if (p == '\r' && at < plain.size() && plain[at] == '\n') ++at;
-    out.push_back(text.cut(begin, keep_ends ? at : end));
+    out.push_back(text.cut(begin, end));
     check_parts(out.size());
     begin = at;
   }
@@ -111,13 +111,9 @@ std::string join_texts(Runtime& runtime, const std::string& separator, const Val
     runtime.budget.work();
     if (!first) out.append(separator);
     first = false;
-    if (item.is_string()) {
-      out.append(item.string());
-    } else if (any) {
-      out.append(to_text(item, runtime.budget));
-    } else {
+    if (!any && !item.is_string())
       raise("sequence item: expected str instance, ", item.type_name(), " found");
-    }
+    out.append(to_text(item, runtime.budget));
   }
   return out.take();
 }
@@ -171,31 +167,24 @@ std::vector<std::string> split_space(const Text& text, int64_t most) {
   return out;
 }
 
+/// Splits at the separators, at most so many (< 0: all), the first ones or (`right`) the last ones.
 std::vector<std::string> split_at(const Text& text, const std::string& separator, int64_t most,
                                   bool right) {
   if (separator.empty()) raise("empty separator");
   const std::string_view plain = text.plain();
-  std::vector<std::string> out;
-  const auto room = [&] { return most < 0 || static_cast<int64_t>(out.size()) < most; };
-  if (right) {
-    // Searching both strings backwards keeps it linear.
-    const std::string reversed(plain.rbegin(), plain.rend());
-    const std::string needle(separator.rbegin(), separator.rend());
-    size_t end = plain.size();
-    for (size_t at; room() && (at = find_text(reversed, needle, plain.size() - end)) != kNone;) {
-      const size_t after = plain.size() - at;
-      out.push_back(text.cut(after, end));
-      check_parts(out.size());
-      end = after - separator.size();
-    }
-    out.push_back(text.cut(0, end));
-    std::reverse(out.begin(), out.end());
-    return out;
+  std::vector<size_t> found;
+  for (size_t at = 0; (at = find_text(plain, separator, at)) != kNone; at += separator.size()) {
+    found.push_back(at);
+    check_parts(found.size());
   }
+  const size_t over =
+      most < 0 ? 0 : found.size() - std::min(found.size(), static_cast<size_t>(most));
+  found.erase(right ? found.begin() : found.end() - static_cast<std::ptrdiff_t>(over),
+              right ? found.begin() + static_cast<std::ptrdiff_t>(over) : found.end());
+  std::vector<std::string> out;
   size_t begin = 0;
-  for (size_t at; room() && (at = find_text(plain, separator, begin)) != kNone;) {
+  for (const size_t at : found) {
     out.push_back(text.cut(begin, at));
-    check_parts(out.size());
     begin = at + separator.size();
   }
   out.push_back(text.cut(begin, plain.size()));
@@ -215,8 +204,8 @@ Value split(Runtime& runtime, const Value& self, const Args& args) {
 }
 
 Value splitlines(Runtime& runtime, const Value& self, const Args& args) {
-  const Bound bound("splitlines", args, {"keepends"});
-  return strings(runtime, split_lines(self_text(runtime, self), bound.truth(0, false)));
+  const Bound bound("splitlines", args, {});
+  return strings(runtime, split_lines(self_text(runtime, self)));
 }
 
 template <bool at_end>

@@ -2,7 +2,6 @@
 #include "data/jinja/template.h"
 
 #include "data/jinja/interpreter.h"
-#include "data/jinja/lexer.h"
 #include "data/jinja/parser.h"
 
 namespace ft::jinja {

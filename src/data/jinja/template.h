@@ -5,7 +5,6 @@
 
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -16,7 +15,6 @@
 namespace ft::jinja {
 
 struct Ast;
-class Interpreter;
 class Runtime;
 class Value;
 

@@ -11,8 +11,8 @@ const Value& other(const Args& args) {
   return *bound[0];
 }
 
-int order(Runtime& runtime, const Value& a, const Args& args, std::string_view op) {
-  return compare(a, other(args), runtime.budget, op);
+int order(Runtime& runtime, const Value& a, const Args& args) {
+  return compare(a, other(args), runtime.budget);
 }
 
 /// v % 2 == wanted; 3.0 is odd, 3.5 neither.
@@ -34,19 +34,16 @@ constexpr Test kTests[] = {
     {"divisibleby", [](R&, const V& v, const A& a) { return modulo(v, other(a)).number() == 0; },
      true},
     {"eq", [](R& r, const V& v, const A& a) { return equals(v, other(a), r.budget); }, true},
-    {"equalto", [](R& r, const V& v, const A& a) { return equals(v, other(a), r.budget); }, true},
     {"even", [](R&, const V& v, const A&) { return has_remainder(v, 0); }},
     {"false", [](R&, const V& v, const A&) { return v.is_bool() && !v.boolean(); }},
     {"float", [](R&, const V& v, const A&) { return v.is_float(); }},
-    {"ge", [](R& r, const V& v, const A& a) { return order(r, v, a, ">=") >= 0; }, true},
-    {"greaterthan", [](R& r, const V& v, const A& a) { return order(r, v, a, ">") > 0; }, true},
-    {"gt", [](R& r, const V& v, const A& a) { return order(r, v, a, ">") > 0; }, true},
+    {"ge", [](R& r, const V& v, const A& a) { return order(r, v, a) >= 0; }, true},
+    {"gt", [](R& r, const V& v, const A& a) { return order(r, v, a) > 0; }, true},
     {"in", [](R& r, const V& v, const A& a) { return contains(other(a), v, r.budget); }, true},
     {"integer", [](R&, const V& v, const A&) { return v.is_int() && !v.is_bool(); }},
     {"iterable", [](R&, const V& v, const A&) { return is_iterable(v); }},
-    {"le", [](R& r, const V& v, const A& a) { return order(r, v, a, "<=") <= 0; }, true},
-    {"lessthan", [](R& r, const V& v, const A& a) { return order(r, v, a, "<") < 0; }, true},
-    {"lt", [](R& r, const V& v, const A& a) { return order(r, v, a, "<") < 0; }, true},
+    {"le", [](R& r, const V& v, const A& a) { return order(r, v, a) <= 0; }, true},
+    {"lt", [](R& r, const V& v, const A& a) { return order(r, v, a) < 0; }, true},
     {"mapping", [](R&, const V& v, const A&) { return v.is_dict(); }},
     {"ne", [](R& r, const V& v, const A& a) { return !equals(v, other(a), r.budget); }, true},
     {"none", [](R&, const V& v, const A&) { return v.is_none(); }},
@@ -58,9 +55,10 @@ constexpr Test kTests[] = {
     {"true", [](R&, const V& v, const A&) { return v.is_bool() && v.boolean(); }},
     {"undefined", [](R&, const V& v, const A&) { return v.is_undefined(); }},
 };
-// Spelled as operators, for select('>=', 3).
+// Other spellings: the operators are for select('>=', 3).
 constexpr std::pair<std::string_view, std::string_view> kAliases[] = {
-    {"==", "eq"}, {"!=", "ne"}, {"<", "lt"}, {"<=", "le"}, {">", "gt"}, {">=", "ge"}};
+    {"equalto", "eq"}, {"greaterthan", "gt"}, {"lessthan", "lt"}, {"==", "eq"}, {"!=", "ne"},
+    {"<", "lt"},       {"<=", "le"},          {">", "gt"},        {">=", "ge"}};
 
 }  // namespace
 

@@ -133,7 +133,7 @@ bool equals(const Value& a, const Value& b, Budget& budget) {
   return (a.is_none() && b.is_none()) || (a.is_undefined() && b.is_undefined());
 }
 
-int compare(const Value& a, const Value& b, Budget& budget, std::string_view op) {
+int compare(const Value& a, const Value& b, Budget& budget) {
   budget.work();
   for (const Value* v : {&a, &b})
     if (v->is_undefined()) raise(v->undefined_message());
@@ -143,8 +143,7 @@ int compare(const Value& a, const Value& b, Budget& budget, std::string_view op)
     const Text x(a.string()), y(b.string());  // the bytes of UTF-8 are in the order of code points
     return x.plain().compare(y.plain());
   }
-  raise("'", op, "' not supported between instances of '", a.type_name(), "' and '", b.type_name(),
-        "'");
+  raise("no order between instances of '", a.type_name(), "' and '", b.type_name(), "'");
 }
 
 std::shared_ptr<const Seq> iterate(const Value& v, Budget& budget) {
@@ -199,13 +198,6 @@ bool contains(const Value& container, const Value& item, Budget& budget) {
   }
   if (!container.is_seq() && !container.is_undefined())
     raise("argument of type '", container.type_name(), "' is not iterable");
-  if (container.is_seq() && container.seq().form == Form::kIterator) {
-    // Looking for an element uses an iterator up as far as it goes.
-    const Seq& seq = container.seq();
-    while (seq.next < seq.items.size())
-      if (equals(seq.items[seq.next++], item, budget)) return true;
-    return false;
-  }
   const auto items = iterate(container, budget);
   return std::any_of(items->items.begin(), items->items.end(),
                      [&](const Value& v) { return equals(v, item, budget); });

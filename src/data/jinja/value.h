@@ -132,9 +132,8 @@ struct Args {
 bool truthy(const Value& value);
 /// ==
 bool equals(const Value& a, const Value& b, Budget& budget);
-/// Below, at or above zero as a is to b. Failure when Python does not order the two; `op` names the
-/// operator.
-int compare(const Value& a, const Value& b, Budget& budget, std::string_view op = "<");
+/// Below, at or above zero as a is to b. Failure unless both are numbers or both are strings.
+int compare(const Value& a, const Value& b, Budget& budget);
 /// The elements a loop sees: of lists, characters of strings, keys of dicts. Takes from iterators
 /// what is left. Failure when the value cannot be looped over.
 std::shared_ptr<const Seq> iterate(const Value& value, Budget& budget);
