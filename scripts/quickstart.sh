@@ -17,7 +17,7 @@ questions=("How do I boil an egg?" "Why is the sky blue?" "Who are you?")
 ask() {
   for question in "${questions[@]}"; do
     echo "> $question"
-    "$finetune" generate --model "$model" "$@" --prompt "$question" --max-new-tokens 80
+    "$finetune" generate --model "$model" "$@" --prompt "$question" --max-new-tokens 60 --repetition-penalty 1.15
     echo
   done
 }

@@ -7,7 +7,7 @@
 // would be cut in the wrong place, so that is an error.
 //
 // What a user typed must not become a control token. Such text gets a break: a byte that the engine
-// carries along without seeing it (data/jinja_text.h), taken out after rendering.
+// carries along without seeing it (data/jinja/text.h), taken out after rendering.
 #include "data/chat_template.h"
 
 #include <algorithm>
@@ -18,8 +18,8 @@
 #include "base/files.h"
 #include "base/names.h"
 #include "data/builtin_templates.h"
-#include "data/jinja.h"
-#include "data/jinja_builtins.h"
+#include "data/jinja/builtins.h"
+#include "data/jinja/template.h"
 
 namespace ft {
 

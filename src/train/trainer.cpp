@@ -42,16 +42,16 @@ Trainer::Trainer(RunConfig config, bool resume)
       peak_rate_(config_.train.learning_rate.value()) {}
 
 void Trainer::prepare_data() {
-  rows_ = read_split(config_.data, config_.seed);
+  const SplitRows rows = read_split(config_.data, config_.seed);
   DataContext context = session_.data_context(config_.data);
   context.keep_texts = false;
-  Dataset train_set = make_dataset(rows_.train, context);
+  Dataset train_set = make_dataset(rows.train, context);
   context.keep_texts = true;
   counts_ = train_set.counts;
   format_ = train_set.format;
   train_ = take_examples(train_set.documents);
-  if (!rows_.eval.empty()) {
-    Dataset eval_set = make_dataset(rows_.eval, context);
+  if (!rows.eval.empty()) {
+    Dataset eval_set = make_dataset(rows.eval, context);
     if (config_.eval.max_examples &&
         eval_set.documents.size() > static_cast<size_t>(*config_.eval.max_examples))
       eval_set.documents.resize(static_cast<size_t>(*config_.eval.max_examples));
@@ -138,7 +138,6 @@ int Trainer::run() {
 }
 
 bool Trainer::is_evaluation_step(int64_t done) const {
-  if (eval_.empty()) return false;
   if (done == num_steps_) return true;
   if (config_.eval.every_steps) return done % *config_.eval.every_steps == 0;
   const int64_t parts = config_.eval.evaluations + 1;
@@ -170,10 +169,10 @@ int Trainer::loop() {
     state_.tokens += result.tokens;
     record(result, rate, seconds_since(step_start));
     state_.seconds = seconds_before + seconds_since(start);
-    const bool evaluates = is_evaluation_step(state_.step);
-    if (evaluates) stopped_early = evaluate_now();
+    const bool is_due = is_evaluation_step(state_.step);
+    if (is_due && !eval_.empty()) stopped_early = evaluate_now();
     const bool saves =
-        config_.save.every_steps ? state_.step % *config_.save.every_steps == 0 : evaluates;
+        config_.save.every_steps ? state_.step % *config_.save.every_steps == 0 : is_due;
     if (saves || StopSignals::received()) save_now();
     if (const int signal = StopSignals::received()) {
       progress_.pause();

@@ -37,7 +37,6 @@ class Trainer {
   bool resume_;
   std::filesystem::path output_;
   Session session_;
-  SplitRows rows_;
   std::vector<Example> train_, eval_;
   std::vector<Document> eval_documents_;
   DataCounts counts_;

@@ -238,7 +238,7 @@ TEST(ChatTemplate, BreaksSurviveWhatATemplateDoes) {
   EXPECT_EQ(breaks("{{ messages | tojson }}"), R"([{"role": "user", "content": " a<!eos>b "}])");
   EXPECT_EQ(breaks("{{ tools | tojson }}"), R"([{"name": "<!eos>", "<!eos>": 1}])");
   EXPECT_EQ(breaks("{{ messages }}"), "[{'role': 'user', 'content': ' a<!eos>b '}]");
-  EXPECT_EQ(breaks("{% set x %}{{ messages[0].content }}{% endset %}{{ '%s|' % x | trim }}"),
+  EXPECT_EQ(breaks("{% set x %}{{ messages[0].content }}{% endset %}{{ '{}|'.format(x | trim) }}"),
             "a<!eos>b|");
   EXPECT_EQ(breaks("{% for c in messages[0].content %}{{ c }}{% endfor %}"), " a<!eos>b ");
   EXPECT_EQ(breaks("{{ '<eos>' in messages[0].content }}{{ messages[0].content.find('<eos>') }}"),

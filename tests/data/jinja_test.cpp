@@ -1,10 +1,9 @@
 // The template engine against what jinja2 gives (checked against jinja2 3.1 in transformers'
 // environment), its error messages, its sandbox and its limits.
-#include "data/jinja.h"
-
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "data/jinja/template.h"
 
 namespace ft {
 namespace {
@@ -83,7 +82,6 @@ TEST(Jinja, Operators) {
                  {"'y' if false", ""},
                  {"'ab' * 2", "abab"},
                  {"[1] + [2]", "[1, 2]"},
-                 {"'%s is %.1f' % ('x', 2.25)", "x is 2.2"},
                  {"1e16", "1e+16"},
                  {"0.1 + 0.2", "0.30000000000000004"}});
 }
@@ -111,12 +109,11 @@ TEST(Jinja, PrintsAsPython) {
         "[1, 'a', None, True, 2.0, (1,), {'k': \"it's\"}]"},
        {"['\\n\\x07']", "['\\n\\x07']"},
        {"d.items()|first", "('b', 1)"},
-       {"range(3)", "range(0, 3)"},
+       {"range(3)|list", "[0, 1, 2]"},
        {"d|tojson", "{\"b\": 1, \"a\": 2, \"items\": 5, \"x\": {\"y\": [1, {\"k\": \"v\"}]}}"},
        {"[1, {'a': []}]|tojson(indent=1)", "[\n 1,\n {\n  \"a\": []\n }\n]"},
        {"{'b': 1, 'a': '<\\u00e9'}|tojson(sort_keys=true, separators=(',', ':'))",
-        "{\"a\":\"<\xc3\xa9\",\"b\":1}"},
-       {"'\\u00e9'|tojson(true)", "\"\\u00e9\""}});
+        "{\"a\":\"<\xc3\xa9\",\"b\":1}"}});
 }
 
 TEST(Jinja, StringMethodsAndFilters) {
@@ -129,16 +126,16 @@ TEST(Jinja, StringMethodsAndFilters) {
                  {"s.startswith(('x', 'He'))", "True"},
                  {"s.replace('l', 'L', 1)", "HeLlo, World"},
                  {"'ab'.replace('', '-')", "-a-b-"},
-                 {"'they\\'re bill-o'.title()", "They'Re Bill-O"},
                  {"'they\\'re bill-o'|title", "They're Bill-O"},
                  {"'stra\\u00dfe \\u00e9'|upper", "STRASSE \xc3\x89"},
-                 {"'{0} {x[k]} {:>3}|'.format(1, x={'k': 2})", "1 2   1|"},
+                 {"'{}-{x} {{}} {}|'.format(1, 'b', x={'k': 2})", "1-{'k': 2} {} b|"},
                  {"'a\\n\\nb'|indent(2)", "a\n\n  b"},
                  {"'-'.join(ls)", "b-A-c"},
                  {"'x'|int(7)", "7"},
                  {"' 12 '|int", "12"},
-                 {"2.675|round(2)", "2.67"},
-                 {"2.5|round|int", "2"},
+                 {"2.5|int", "2"},
+                 {"'\\u0416\\u03a9\\u0141'|lower|upper", "\xd0\x96\xce\xa9\xc5\x81"},
+                 {"'\\u0436\\u03c9\\u0142'|capitalize", "\xd0\x96\xcf\x89\xc5\x82"},
                  {"'<a>'|e", "&lt;a&gt;"}});
 }
 
@@ -151,11 +148,7 @@ TEST(Jinja, SequenceFilters) {
        {"l|sort(reverse=true)", "[3, 2, 1]"},
        {"ls|sort", "['A', 'b', 'c']"},
        {"ms|sort(attribute='n')|map(attribute='content')|join", "USA"},
-       {"['a', 'A', 'b']|unique|list", "['a', 'b']"},
-       {"ms|sum(attribute='n')", "6"},
-       {"l|max ~ l|min", "31"},
        {"{'b': 1, 'a': 2}|dictsort", "[('a', 2), ('b', 1)]"},
-       {"(ms|groupby('role'))[0].grouper", "assistant"},
        {"'y' if ms|selectattr('role', 'eq', 'x') else 'n'", "y"},
        {"ls|map('replace', 'A', 'z')|list", "['b', 'z', 'c']"}});
 }
@@ -193,10 +186,7 @@ TEST(Jinja, Scopes) {
                  "%}{{ ns.x }}",
                  "6"},
                 {"{% macro m(a) %}{{ a }}{{ x }}{% endmacro %}{% set x = 5 %}{{ m(1) }}", "15"},
-                {"{% with a = 1 %}{{ a }}{% endwith %}{{ a }}", "1"},
                 {"{% set x %}a{{ n }}{% endset %}{{ x|length }}", "3"},
-                {"{% set x | upper %}abc{% endset %}{{ x }}", "ABC"},
-                {"{% filter upper|replace('A', 'x') %}abc{% endfilter %}", "xBC"},
                 {"{% set a, b = 1, 2 %}{{ b }}{{ a }}", "21"}});
 }
 
@@ -208,14 +198,9 @@ TEST(Jinja, Loops) {
        {"{% for i in [] %}x{% else %}none{% endfor %}", "none"},
        {"{% for i in l %}{% if i == 1 %}{% continue %}{% endif %}{{ i }}{% endfor %}", "32"},
        {"{% for i in l %}{{ i }}{% break %}{% endfor %}", "3"},
-       {"{% for i in l %}{{ loop.previtem }}<{{ i }}>{{ loop.nextitem }}{{ loop.cycle('a', 'b') }} "
+       {"{% for i in l %}{{ loop.previtem }}<{{ i }}>{{ loop.nextitem }}{{ loop.revindex }} "
         "{% endfor %}",
-        "<3>1a 3<1>2b 1<2>a "},
-       {"{% for i in [1, 1, 2] %}{{ loop.changed(i) }}{{ loop.revindex }} {% endfor %}",
-        "True3 False2 True1 "},
-       {"{% for x in [1, [2, [3]]] recursive %}{{ x if x is number else loop(x) ~ loop.depth }}"
-        "{% endfor %}",
-        "12321"},
+        "<3>13 3<1>22 1<2>1 "},
        {"{% for a, (b, c) in [(1, (2, 3))] %}{{ c }}{{ b }}{{ a }}{% endfor %}", "321"}});
   expect_errors({{"{% for a, b in [1] %}{% endfor %}", "'int' object is not iterable"},
                  {"{% for a, b in [(1,)] %}{% endfor %}", "not enough values to unpack"},
@@ -226,10 +211,6 @@ TEST(Jinja, Macros) {
   expect_texts(
       {{"{% macro m(a, b=2, c=a) %}[{{ a }}{{ b }}{{ c }}]{% endmacro %}{{ m(1) }}{{ m(1, c=3) }}",
         "[121][123]"},
-       {"{% macro m() %}{{ varargs }}{{ kwargs }}{% endmacro %}{{ m(1, x=3) }}", "(1,){'x': 3}"},
-       {"{% macro m() %}<{{ caller(1) }}>{% endmacro %}{% call(a) m() %}{{ a }}{{ n }}{% endcall "
-        "%}",
-        "<142>"},
        {"{% macro f(n) %}{{ n }}{% if n %}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(3) }}",
         "3210"}});
   expect_errors({{"{% macro m(a) %}{% endmacro %}{{ m(1, 2) }}", "takes not more than 1 argument"},
@@ -279,8 +260,7 @@ TEST(Jinja, Sandbox) {
                  {"{{ l.append(1) }}", "access to attribute 'append' of 'list' object is unsafe"},
                  {"{{ d.update({}) }}", "unsafe"},
                  {"{{ d.pop('b') }}", "unsafe"},
-                 {"{{ '{0.__class__.x}'.format('a') }}", "unsafe"},
-                 {"{{ s|attr('__class__')|attr('x') }}", "unsafe"},
+                 {"{{ '{0.__class__.x}'.format('a') }}", "only {}, {0} and {name}"},
                  {"{{ ''.join.__globals__.x }}", "unsafe"},
                  {"{{ ({})['__class__']['x'] }}", "unsafe"},
                  {"{% set d.b = 2 %}", "non-namespace"},
@@ -291,17 +271,38 @@ TEST(Jinja, Sandbox) {
                  {"{{ open('x') }}", "'open' is undefined"}});
 }
 
+TEST(Jinja, WhatNoChatTemplateUsesIsRefused) {
+  expect_errors({{"{{ l|groupby('x') }}", "No filter named 'groupby'"},
+                 {"{{ l is sameas l }}", "No test named 'sameas'"},
+                 {"{{ s.swapcase() }}", "'str object' has no attribute 'swapcase'"},
+                 {"{{ '%s' % s }}", "not supported"},
+                 {"{{ '{:>3}'.format(s) }}", "only {}, {0} and {name}"},
+                 {"{{ range(*l) }}", "not supported"},
+                 {"{% for x in l recursive %}{% endfor %}", "not supported"},
+                 {"{% call m() %}{% endcall %}", "not supported"},
+                 {"{% with a = 1 %}{% endwith %}", "not supported"},
+                 {"{% filter upper %}{% endfilter %}", "not supported"},
+                 {"{{ cycler(1) }}", "'cycler' is undefined"},
+                 {"{{ [1] < [2] }}", "no order between"},
+                 {"{{ [1] * 2 }}", "unsupported operand"},
+                 {"{{ range(3) }}", "a range has no text"},
+                 {"{{ l|tojson(true) }}", "not supported"},
+                 {"{{ 0x10 }}", "a number ends with 'x'"}});
+}
+
 TEST(Jinja, LimitsOnWorkAndMemory) {
   expect_errors(
       {{"{{ 'a' * 10**10 }}", "16 MiB"},
-       {"{{ [0] * 10**9 }}", "1000000 elements"},
+       {"{% set ns = namespace(x=l) %}{% for i in range(20) %}{% set ns.x = ns.x + ns.x %}"
+        "{% endfor %}",
+        "1000000 elements"},
        {"{{ range(200000) }}", "Range too big"},
        {"{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
         "loop steps"},
        {"{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "nested too deeply"},
        {"{% macro f(n) %}{% if n %}{{ f(n-1) }}{{ f(n-1) }}{% endif %}{% endmacro %}{{ f(60) }}",
         "loop steps"},
-       {"{% set ns = namespace(x='ab') %}{% for i in l * 40 %}{% set ns.x = ns.x ~ ns.x %}{% "
+       {"{% set ns = namespace(x='ab') %}{% for i in range(120) %}{% set ns.x = ns.x ~ ns.x %}{% "
         "endfor %}",
         "16 MiB"},
        {"{% set ns = namespace(x=1) %}{% for i in range(999) %}{% set ns.x = [ns.x] %}{% endfor %}",
@@ -313,9 +314,7 @@ TEST(Jinja, LimitsOnWorkAndMemory) {
        {"{% set x = 'a' * 16000000 %}{% for i in range(9999) %}{{ 'b' in x }}{% endfor %}",
         "more work"},
        {"{% set x = 'ab' * 8000000 %}{{ range(9999)|map('replace', 1, x)|map('upper')|list }}", ""},
-       {"{{ '%99999999999d' % 1 }}", "larger than"},
-       {"{{ '{:99999999999}'.format(1) }}", "larger than"},
-       {"{{ 'x'.ljust(10**12) }}", "16 MiB"},
+       {"{{ ' '|indent(10**12) }}", "indent"},
        {"{{ [1]|tojson(indent=10**12) }}", "indent"},
        {"{{ ('a' * 16000000)|list }}", ""},
        {"{{ ('a ' * 8000000).split() }}", "1000000 elements"}});
@@ -327,7 +326,6 @@ TEST(Jinja, LimitsOnNumbers) {
                  {"{{ 9223372036854775807 * 2 }}", "out of range"},
                  {"{{ 2 ** 64 }}", "out of range"},
                  {"{{ (-9223372036854775807 - 1) // -1 }}", "out of range"},
-                 {"{{ (-9223372036854775807 - 1)|abs }}", "out of range"},
                  {"{{ 1 / 0 }}", "division by zero"},
                  {"{{ 1 % 0 }}", "division by zero"},
                  {"{{ n is none[0] }}", "takes no argument"}});
@@ -346,7 +344,7 @@ TEST(Jinja, DeepSourceIsRefused) {
        {"{{ " + times("(") + "1" + times(")") + " }}", "{{ " + times("[") + times("]") + " }}",
         "{{ " + times("-") + "1 }}", "{{ " + times("not ") + "1 }}", "{{ a" + times(".b") + " }}",
         "{{ a" + times("[0]") + " }}", "{{ 1" + times(" + 1") + " }}",
-        "{{ 1" + times("|abs") + " }}", "{{ 1" + times(" if 1 else 1") + " }}", times("{% if 1 %}"),
+        "{{ 1" + times("|int") + " }}", "{{ 1" + times(" if 1 else 1") + " }}", times("{% if 1 %}"),
         times("{% macro a() %}")})
     EXPECT_NE(error_of(source).find("deeper than"), std::string::npos) << source.substr(0, 40);
   EXPECT_EQ(render("{{ 1" + times(" ~ 1") + " }}").size(), 20001u);

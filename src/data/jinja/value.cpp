@@ -1,12 +1,12 @@
 // What Python does with its values: truth, equality, order, membership. Marks in strings are not
 // seen. Comparing charges the budget at every element: a list that contains itself twice at each of
 // a hundred levels is small in memory and endless to walk.
-#include "data/jinja_value.h"
+#include "data/jinja/value.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "data/jinja_text.h"
+#include "data/jinja/text.h"
 
 namespace ft::jinja {
 namespace {
@@ -27,12 +27,11 @@ int compare_numbers(const Value& a, const Value& b) {
   return a.number() < b.number() ? -1 : a.number() > b.number();
 }
 
-bool same_sequence_type(const Seq& a, const Seq& b) {
-  const auto kind = [](Form f) { return f == Form::kGroup ? Form::kTuple : f; };
-  return kind(a.form) == kind(b.form);
-}
-
 }  // namespace
+
+std::optional<Value> Object::attribute(Runtime&, std::string_view) {
+  return std::nullopt;
+}
 
 Value Object::call(Runtime&, const Args&) {
   raise("'", type_name(), "' object is not callable");
@@ -69,7 +68,7 @@ std::string_view Value::type_name() const {
   if (is_dict()) return "dict";
   if (is_object()) return object()->type_name();
   static constexpr std::string_view kForms[] = {
-      "list", "tuple", "tuple", "range", "generator", "dict_keys", "dict_values", "dict_items"};
+      "list", "tuple", "range", "generator", "dict_keys", "dict_values", "dict_items"};
   return kForms[static_cast<size_t>(seq().form)];
 }
 
@@ -118,7 +117,7 @@ bool equals(const Value& a, const Value& b, Budget& budget) {
   if (a.is_seq() && b.is_seq()) {
     const Seq &x = a.seq(), &y = b.seq();
     if (&x == &y) return true;
-    if (x.form == Form::kIterator || !same_sequence_type(x, y)) return false;
+    if (x.form == Form::kIterator || x.form != y.form) return false;
     return std::equal(x.items.begin(), x.items.end(), y.items.begin(), y.items.end(),
                       [&](const Value& i, const Value& j) { return equals(i, j, budget); });
   }
@@ -134,7 +133,7 @@ bool equals(const Value& a, const Value& b, Budget& budget) {
   return (a.is_none() && b.is_none()) || (a.is_undefined() && b.is_undefined());
 }
 
-int compare(const Value& a, const Value& b, Budget& budget, std::string_view op) {
+int compare(const Value& a, const Value& b, Budget& budget) {
   budget.work();
   for (const Value* v : {&a, &b})
     if (v->is_undefined()) raise(v->undefined_message());
@@ -144,15 +143,7 @@ int compare(const Value& a, const Value& b, Budget& budget, std::string_view op)
     const Text x(a.string()), y(b.string());  // the bytes of UTF-8 are in the order of code points
     return x.plain().compare(y.plain());
   }
-  if (a.is_seq() && b.is_seq() && same_sequence_type(a.seq(), b.seq()) && a.seq().can_index() &&
-      a.seq().form != Form::kRange) {
-    const auto &x = a.seq().items, &y = b.seq().items;
-    for (size_t i = 0; i < std::min(x.size(), y.size()); ++i)
-      if (!equals(x[i], y[i], budget)) return compare(x[i], y[i], budget, op);
-    return x.size() < y.size() ? -1 : x.size() > y.size();
-  }
-  raise("'", op, "' not supported between instances of '", a.type_name(), "' and '", b.type_name(),
-        "'");
+  raise("no order between instances of '", a.type_name(), "' and '", b.type_name(), "'");
 }
 
 std::shared_ptr<const Seq> iterate(const Value& v, Budget& budget) {
@@ -207,13 +198,6 @@ bool contains(const Value& container, const Value& item, Budget& budget) {
   }
   if (!container.is_seq() && !container.is_undefined())
     raise("argument of type '", container.type_name(), "' is not iterable");
-  if (container.is_seq() && container.seq().form == Form::kIterator) {
-    // Looking for an element uses an iterator up as far as it goes.
-    const Seq& seq = container.seq();
-    while (seq.next < seq.items.size())
-      if (equals(seq.items[seq.next++], item, budget)) return true;
-    return false;
-  }
   const auto items = iterate(container, budget);
   return std::any_of(items->items.begin(), items->items.end(),
                      [&](const Value& v) { return equals(v, item, budget); });

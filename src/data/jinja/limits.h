@@ -23,7 +23,7 @@ inline constexpr int kMaxHeight = 200;   ///< of one expression tree: a.b.c.d...
 inline constexpr int kMaxRuntimeDepth =
     1000;                                   ///< evaluations inside each other, through macros too
 inline constexpr int kMaxValueDepth = 100;  ///< lists and dicts inside each other
-inline constexpr int64_t kMaxFieldWidth = 10'000;  ///< width and precision in format strings
+inline constexpr int64_t kMaxFieldWidth = 10'000;  ///< blanks of one level of indent
 
 /// What went wrong while rendering; the interpreter adds name and line.
 struct Failure {

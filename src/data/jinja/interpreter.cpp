@@ -1,12 +1,59 @@
 // Statements. Output goes to one growing string; blocks that need their text (set, macro, filter)
 // set it aside while they run.
-#include "data/jinja_interpreter.h"
+#include "data/jinja/interpreter.h"
 
 #include <algorithm>
 
-#include "data/jinja_loop.h"
-
 namespace ft::jinja {
+namespace {
+
+/// The variable `loop`.
+class Loop : public Object {
+ public:
+  explicit Loop(std::vector<Value> elements) : items(std::move(elements)) {}
+
+  std::vector<Value> items;
+  size_t at = 0;
+
+  std::string_view type_name() const override { return "LoopContext"; }
+  std::optional<Value> attribute(Runtime&, std::string_view name) override {
+    const auto index = static_cast<int64_t>(at), count = static_cast<int64_t>(items.size());
+    if (name == "index") return Value(index + 1);
+    if (name == "index0") return Value(index);
+    if (name == "revindex") return Value(count - index);
+    if (name == "revindex0") return Value(count - index - 1);
+    if (name == "first") return Value(index == 0);
+    if (name == "last") return Value(index + 1 == count);
+    if (name == "length") return Value(count);
+    if (name == "previtem")
+      return at > 0 ? items[at - 1] : Value::undefined("there is no previous item");
+    if (name == "nextitem")
+      return at + 1 < items.size() ? items[at + 1] : Value::undefined("there is no next item");
+    return std::nullopt;
+  }
+};
+
+/// A macro with the scope it was defined in.
+class Macro : public Object {
+ public:
+  Macro(Interpreter& interpreter, const MacroShape& shape, const Body& body,
+        std::shared_ptr<Scope> around)
+      : interpreter_(interpreter), shape_(shape), body_(body), scope_(std::move(around)) {}
+
+  std::string_view type_name() const override { return "Macro"; }
+  bool is_callable() const override { return true; }
+  Value call(Runtime&, const Args& args) override {
+    return interpreter_.call_macro(shape_, body_, scope_, args);
+  }
+
+ private:
+  Interpreter& interpreter_;
+  const MacroShape& shape_;
+  const Body& body_;
+  std::shared_ptr<Scope> scope_;  // where it was defined
+};
+
+}  // namespace
 
 void Scope::set(int name, Value value) {
   for (auto& [id, old] : variables) {
@@ -68,40 +115,22 @@ Interpreter::Flow Interpreter::run(const Stmt& s) {
     case StmtKind::kText:
       write(s.text);
       break;
-    case StmtKind::kOutput: {
-      const Value value = eval(*s.expr);
-      if (value.is_string()) {
-        write(value.string());
-      } else {
-        write(to_text(value, runtime_.budget));
-      }
+    case StmtKind::kOutput:
+      write(to_text(eval(*s.expr), runtime_.budget));
       break;
-    }
     case StmtKind::kIf:
       return run_if(s);
     case StmtKind::kFor:
-      return run_for(s, eval(*s.expr), 0);
+      return run_for(s);
     case StmtKind::kSet:
       assign(*s.target, eval(*s.expr));
       break;
-    case StmtKind::kSetBlock: {
-      Value text = capture(s.body, flow);
-      assign(*s.target, s.expr ? apply_filters(*s.expr, std::move(text)) : std::move(text));
+    case StmtKind::kSetBlock:
+      assign(*s.target, capture(s.body, flow));
       break;
-    }
     case StmtKind::kMacro:
       scope_->set(s.target->name, runtime_.make<Macro>(*this, s.macro, s.body, scope_));
       break;
-    case StmtKind::kCallBlock:
-      run_call_block(s);
-      break;
-    case StmtKind::kFilterBlock: {
-      Value text = capture(s.body, flow);
-      write(to_text(apply_filters(*s.expr, std::move(text)), runtime_.budget));
-      break;
-    }
-    case StmtKind::kWith:
-      return run_with(s);
     case StmtKind::kGeneration:
       return run_generation(s);
     case StmtKind::kBreak:
@@ -132,14 +161,14 @@ std::vector<Value> Interpreter::selected(const Stmt& s, const Value& items) {
   return passed;
 }
 
-Interpreter::Flow Interpreter::run_for(const Stmt& s, const Value& items, int depth) {
-  std::vector<Value> elements = selected(s, items);
+Interpreter::Flow Interpreter::run_for(const Stmt& s) {
+  std::vector<Value> elements = selected(s, eval(*s.expr));
   runtime_.budget.allocate(elements.size() * sizeof(Value));
   if (elements.empty()) {
     const NewScope scope(*this, scope_);
     return run(s.otherwise);
   }
-  Loop* loop = runtime_.make<Loop>(*this, s, scope_, std::move(elements), depth);
+  Loop* loop = runtime_.make<Loop>(std::move(elements));
   for (; loop->at < loop->items.size(); ++loop->at) {
     runtime_.budget.step();
     const NewScope scope(*this, scope_);
@@ -150,28 +179,12 @@ Interpreter::Flow Interpreter::run_for(const Stmt& s, const Value& items, int de
   return Flow::kNext;
 }
 
-Interpreter::Flow Interpreter::run_with(const Stmt& s) {
-  // All values are those of the scope outside.
-  std::vector<Value> values;
-  for (const auto& [name, value] : s.bindings) values.push_back(eval(*value));
-  const NewScope scope(*this, scope_);
-  for (size_t i = 0; i < values.size(); ++i) assign(*s.bindings[i].first, std::move(values[i]));
-  return run(s.body);
-}
-
 Interpreter::Flow Interpreter::run_generation(const Stmt& s) {
   const NewScope scope(*this, scope_);
   if (mark_) write(std::string_view(&kBeginMark, 1));
   const Flow flow = run(s.body);
   if (mark_) write(std::string_view(&kEndMark, 1));
   return flow;
-}
-
-void Interpreter::run_call_block(const Stmt& s) {
-  Args args = eval_args(*s.expr);
-  const Value callee = eval(*s.expr->items[0]);
-  args.named.emplace_back("caller", runtime_.make<Macro>(*this, s.macro, s.body, scope_));
-  write(to_text(runtime_.call(callee, args), runtime_.budget));
 }
 
 std::string Interpreter::capture(const Body& body, Flow& flow) {
@@ -202,33 +215,22 @@ void Interpreter::assign(const Expr& target, Value value) {
   }
 }
 
-Value Interpreter::apply_filters(const Expr& filter, Value input) {
-  if (filter.items[0]) input = apply_filters(*filter.items[0], std::move(input));
-  return eval_filter(filter, input);
-}
-
 /// Puts the arguments into the current scope.
 void Interpreter::bind_macro(const MacroShape& shape, const Args& args) {
   const size_t count = shape.parameters.size();
   std::vector<const Value*> given(count, nullptr);
-  std::vector<std::pair<Value, Value>> others;
   for (size_t i = 0; i < std::min(count, args.positional.size()); ++i)
     given[i] = &args.positional[i];
-  const Value* caller = nullptr;
   for (const auto& [name, value] : args.named) {
     const auto at = std::find(shape.parameter_names.begin(), shape.parameter_names.end(), name);
     const auto i = static_cast<size_t>(at - shape.parameter_names.begin());
     if (i < count && !given[i]) {
       given[i] = &value;
-    } else if (name == "caller" && shape.uses_caller) {
-      caller = &value;
-    } else if (shape.uses_kwargs) {
-      others.emplace_back(Value(name), value);
     } else {
       raise("macro '", shape.name, "' takes no keyword argument '", name, "'");
     }
   }
-  if (args.positional.size() > count && !shape.uses_varargs)
+  if (args.positional.size() > count)
     raise("macro '", shape.name, "' takes not more than ", count, " argument(s)");
   const size_t first_default = count - shape.defaults.size();
   for (size_t i = 0; i < count; ++i) {
@@ -237,15 +239,6 @@ void Interpreter::bind_macro(const MacroShape& shape, const Args& args) {
                                      : i >= first_default ? eval(*shape.defaults[i - first_default])
                                                           : Value::undefined("parameter '" + name +
                                                                              "' was not provided"));
-  }
-  if (shape.uses_caller && ast_.caller >= 0)
-    scope_->set(ast_.caller, caller ? *caller : Value::undefined("No caller defined"));
-  if (shape.uses_kwargs && ast_.kwargs >= 0)
-    scope_->set(ast_.kwargs, Value::dict(runtime_.budget, std::move(others)));
-  if (shape.uses_varargs && ast_.varargs >= 0) {
-    std::vector<Value> rest;
-    for (size_t i = count; i < args.positional.size(); ++i) rest.push_back(args.positional[i]);
-    scope_->set(ast_.varargs, Value::list(runtime_.budget, std::move(rest), Form::kTuple));
   }
 }
 
@@ -256,22 +249,9 @@ Value Interpreter::call_macro(const MacroShape& shape, const Body& body,
   const int line = line_;
   const NewScope scope(*this, outer);
   bind_macro(shape, args);
-  std::string saved = std::exchange(out_, {});
-  run(body);
-  std::string text = std::exchange(out_, std::move(saved));
-  runtime_.budget.allocate(text.size());
+  Flow flow = Flow::kNext;
+  std::string text = capture(body, flow);
   line_ = line;
-  return text;
-}
-
-Value Interpreter::call_loop(const Stmt& stmt, const std::shared_ptr<Scope>& outer,
-                             const Value& items, int depth) {
-  const Level level(*this);
-  const NewScope scope(*this, outer);
-  std::string saved = std::exchange(out_, {});
-  run_for(stmt, items, depth);
-  std::string text = std::exchange(out_, std::move(saved));
-  runtime_.budget.allocate(text.size());
   return text;
 }
 

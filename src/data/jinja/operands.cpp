@@ -5,8 +5,8 @@
 
 #include "base/error.h"
 #include "base/names.h"
-#include "data/jinja_builtins.h"
-#include "data/jinja_parser.h"
+#include "data/jinja/builtins.h"
+#include "data/jinja/parser.h"
 
 namespace ft::jinja {
 
@@ -56,10 +56,8 @@ ExprPtr Parser::number() {
     result = std::from_chars(t.data(), t.data() + t.size(), value);
     e->value = value;
   } else {
-    const char prefix = t.size() > 2 ? static_cast<char>(t[1] | 32) : '0';
-    const int base = prefix == 'x' ? 16 : prefix == 'o' ? 8 : prefix == 'b' ? 2 : 10;
     int64_t value = 0;
-    result = std::from_chars(t.data() + (base == 10 ? 0 : 2), t.data() + t.size(), value, base);
+    result = std::from_chars(t.data(), t.data() + t.size(), value);
     e->value = value;
   }
   if (result.ec != std::errc() || result.ptr != t.data() + t.size())
@@ -115,7 +113,7 @@ ExprPtr Parser::subscript(ExprPtr left) {
     return e;
   }
   std::vector<ExprPtr> items = one_of(std::move(left));
-  bool is_slice = false, is_tuple = false;
+  bool is_slice = false;
   const auto part = [&]() -> ExprPtr { return is_op(":") || is_op("]") ? nullptr : expression(); };
   items.push_back(part());
   while (items.size() < 4 && skip_op(":")) {
@@ -123,16 +121,7 @@ ExprPtr Parser::subscript(ExprPtr left) {
     items.push_back(part());
   }
   if (!is_slice && !items[1]) unexpected("an expression");
-  while (!is_slice && skip_op(",")) {  // x[1, 2] asks for the key (1, 2)
-    is_tuple = true;
-    if (!is_op("]")) items.push_back(expression());
-  }
   expect_op("]");
-  if (is_tuple) {
-    left = std::move(items[0]);
-    items.erase(items.begin());
-    items = pair_of(std::move(left), node(ExprKind::kTuple, token.line, std::move(items)));
-  }
   while (is_slice && items.size() < 4) items.push_back(nullptr);
   return node(is_slice ? ExprKind::kSlice : ExprKind::kItem, token.line, std::move(items));
 }
@@ -152,20 +141,13 @@ ExprPtr Parser::filters_and_tests(ExprPtr left) {
   }
 }
 
-std::string Parser::dotted_name(std::string_view what) {
-  std::string name = expect_name(what);
-  while (skip_op(".")) name += "." + expect_name(what);
-  return name;
-}
-
 ExprPtr Parser::filter(ExprPtr left) {
   const int line = now().line;
-  const std::string name = dotted_name("the name of a filter");
+  const std::string name = expect_name("the name of a filter");
   const Filter* found = find_filter(name);
   if (!found)
     error(line, str("No filter named '", printable(name), "'", did_you_mean(name, filter_names())));
   ExprPtr e = node(ExprKind::kFilter, line, one_of(std::move(left)));
-  e->text = name;
   e->filter = found;
   if (is_op("(")) arguments(*e);
   return e;
@@ -174,12 +156,11 @@ ExprPtr Parser::filter(ExprPtr left) {
 ExprPtr Parser::test(ExprPtr left) {
   const int line = take().line;
   const bool negated = skip_word("not");
-  const std::string name = dotted_name("the name of a test");
+  const std::string name = expect_name("the name of a test");
   const Test* found = find_test(name);
   if (!found)
     error(line, str("No test named '", printable(name), "'", did_you_mean(name, test_names())));
   ExprPtr e = node(ExprKind::kTest, line, one_of(std::move(left)));
-  e->text = name;
   e->test = found;
   const TokenKind kind = now().kind;
   const bool is_value = kind == TokenKind::kName || kind == TokenKind::kString ||
@@ -205,9 +186,6 @@ ExprPtr Parser::call(ExprPtr callee) {
 void Parser::arguments(Expr& into) {
   const int line = now().line;
   expect_op("(");
-  const auto check = [&](bool ok) {
-    if (!ok) error(line, "invalid syntax for function call expression");
-  };
   const auto keep = [&](ExprPtr e) {
     into.height = std::max(into.height, e->height + 1);
     return e;
@@ -217,21 +195,15 @@ void Parser::arguments(Expr& into) {
       expect_op(",");
       if (is_op(")")) break;
     }
-    if (skip_op("*")) {
-      check(!into.star && !into.star_star);
-      into.star = keep(expression());
-    } else if (skip_op("**")) {
-      check(!into.star_star);
-      into.star_star = keep(expression());
-    } else if (now().kind == TokenKind::kName && ahead().is(TokenKind::kOperator, "=")) {
-      check(!into.star_star);
+    if (is_op("*") || is_op("**")) error(line, "*list and **dict arguments are not supported");
+    if (now().kind == TokenKind::kName && ahead().is(TokenKind::kOperator, "=")) {
       std::string key = take().text;
       take();
       for (const auto& [other, value] : into.named)
         if (other == key) error(line, "keyword argument repeated: " + key);
       into.named.emplace_back(std::move(key), keep(expression()));
     } else {
-      check(!into.star && !into.star_star && into.named.empty());
+      if (!into.named.empty()) error(line, "positional argument follows keyword argument");
       into.items.push_back(keep(expression()));
     }
   }

@@ -3,7 +3,7 @@
 // written with a dot (`schema.items` is the method) and after them in brackets, as in jinja2.
 #include <algorithm>
 
-#include "data/jinja_builtins.h"
+#include "data/jinja/builtins.h"
 
 namespace ft::jinja {
 namespace {
@@ -31,39 +31,16 @@ Value dict_view(Runtime& runtime, const Value& self, const Args& args) {
   return Value::list(runtime.budget, std::move(items), form);
 }
 
-Value copy(Runtime&, const Value& self, const Args& args) {
-  const Bound bound("copy", args, {});
-  return self;
-}
-
-Value seq_count(Runtime& runtime, const Value& self, const Args& args) {
-  const Bound bound("count", args, {"value"}, 1);
-  int64_t count = 0;
-  for (const Value& item : self.seq().items) count += equals(item, *bound[0], runtime.budget);
-  return count;
-}
-
-Value seq_index(Runtime& runtime, const Value& self, const Args& args) {
-  const Bound bound("index", args, {"value"}, 1);
-  const auto& items = self.seq().items;
-  for (size_t i = 0; i < items.size(); ++i)
-    if (equals(items[i], *bound[0], runtime.budget)) return static_cast<int64_t>(i);
-  raise(repr(*bound[0], runtime.budget), " is not in list");
-}
-
 constexpr Method kDictMethods[] = {{"get", dict_get},
                                    {"items", dict_view<Form::kItems>},
                                    {"keys", dict_view<Form::kKeys>},
-                                   {"values", dict_view<Form::kValues>},
-                                   {"copy", copy}};
-constexpr Method kListMethods[] = {{"count", seq_count}, {"index", seq_index}, {"copy", copy}};
+                                   {"values", dict_view<Form::kValues>}};
 
 /// `value.method` without a call.
 class BoundMethod : public Object {
  public:
   BoundMethod(Value self, const Method* method) : self_(std::move(self)), method_(method) {}
   std::string_view type_name() const override { return "method"; }
-  std::optional<Value> attribute(Runtime&, std::string_view) override { return std::nullopt; }
   bool is_callable() const override { return true; }
   Value call(Runtime& runtime, const Args& args) override {
     return method_->apply(runtime, self_, args);
@@ -91,9 +68,6 @@ std::optional<Value> own_attribute(Runtime& runtime, const Value& value, std::st
     if (auto found = value.object()->attribute(runtime, name)) return found;
   } else if (const Method* method = find_method(value, name)) {
     return Value(runtime.make<BoundMethod>(value, method));
-  } else if (value.is_seq() && value.seq().form == Form::kGroup) {
-    if (name == "grouper") return value.seq().items[0];
-    if (name == "list") return value.seq().items[1];
   }
   const bool has_methods = value.is_string() || value.is_seq() || value.is_dict();
   const bool unsafe =
@@ -148,13 +122,9 @@ Value slice_text(Runtime& runtime, const std::string& raw, const Value* from, co
     const size_t begin = byte(slice.start), end = byte(std::max(slice.start, slice.stop));
     return text.cut(begin, end);
   }
-  runtime.budget.allocate(count * sizeof(size_t));
-  runtime.budget.work(count);
-  std::vector<size_t> at;
-  for (size_t i = 0; i < plain.size(); i += width(plain[i])) at.push_back(i);
-  at.push_back(plain.size());
+  const auto all = iterate(raw, runtime.budget);
   Builder out(runtime.budget);
-  slice.each([&](size_t i) { out.append(text.cut(at[i], at[i + 1])); });
+  slice.each([&](size_t i) { out.append(all->items[i].string()); });
   return out.take();
 }
 
@@ -180,7 +150,6 @@ const Method* find_method(const Value& value, std::string_view name) {
   std::span<const Method> methods;
   if (value.is_string()) methods = string_methods();
   if (value.is_dict()) methods = kDictMethods;
-  if (value.is_seq() && value.seq().can_index()) methods = kListMethods;
   const auto found =
       std::find_if(methods.begin(), methods.end(), [&](const Method& m) { return m.name == name; });
   return found == methods.end() ? nullptr : &*found;
@@ -216,8 +185,7 @@ Value get_slice(Runtime& runtime, const Value& value, const Value* start, const 
   std::vector<Value> items;
   const Slice slice(static_cast<int64_t>(seq.items.size()), start, stop, step);
   slice.each([&](size_t i) { items.push_back(seq.items[i]); });
-  return Value::list(runtime.budget, std::move(items),
-                     seq.form == Form::kGroup ? Form::kTuple : seq.form);
+  return Value::list(runtime.budget, std::move(items), seq.form);
 }
 
 }  // namespace ft::jinja

@@ -1,6 +1,6 @@
 // Expressions. Precedence and oddities are jinja2's: unary minus binds tighter than **, ** groups
 // to the left, ~ binds tighter than + and looser than *, filters apply to the signed number.
-#include "data/jinja_parser.h"
+#include "data/jinja/parser.h"
 
 #include <algorithm>
 
@@ -48,22 +48,10 @@ void Parser::error(int line, const std::string& message) const {
 }
 
 std::string Parser::describe(const Token& token) {
-  switch (token.kind) {
-    case TokenKind::kData:
-      return "text";
-    case TokenKind::kOutputBegin:
-      return "'{{'";
-    case TokenKind::kOutputEnd:
-      return "'}}'";
-    case TokenKind::kBlockBegin:
-      return "'{%'";
-    case TokenKind::kBlockEnd:
-      return "'%}'";
-    case TokenKind::kEnd:
-      return "the end of the template";
-    default:
-      return "'" + printable(token.text) + "'";
-  }
+  static constexpr std::string_view kTags[] = {"text", "'{{'", "'}}'", "'{%'", "'%}'"};
+  if (token.kind <= TokenKind::kBlockEnd)
+    return std::string(kTags[static_cast<size_t>(token.kind)]);
+  return "'" + printable(token.text) + "'";
 }
 
 void Parser::unexpected(std::string_view wanted) const {
@@ -100,11 +88,6 @@ ExprPtr Parser::node(ExprKind kind, int line, std::vector<ExprPtr> items) const 
 }
 
 ExprPtr Parser::name_node(const std::string& name, int line) {
-  for (MacroShape* shape : macros_) {
-    shape->uses_caller |= name == "caller";
-    shape->uses_varargs |= name == "varargs";
-    shape->uses_kwargs |= name == "kwargs";
-  }
   ExprPtr e = node(ExprKind::kName, line);
   e->name = name_id(name);
   return e;
@@ -112,7 +95,7 @@ ExprPtr Parser::name_node(const std::string& name, int line) {
 
 ExprPtr Parser::expression(bool with_condition) {
   const Level level(*this);
-  return with_condition ? condition() : or_();
+  return with_condition ? condition() : operation(0);
 }
 
 bool Parser::at_tuple_end(std::string_view end_word) const {
@@ -136,57 +119,86 @@ ExprPtr Parser::tuple(bool with_condition, std::string_view end_word, bool in_br
 }
 
 ExprPtr Parser::condition() {
-  ExprPtr left = or_();
+  ExprPtr left = operation(0);
   while (is_word("if")) {
     const Level level(*this);
     const int line = take().line;
-    std::vector<ExprPtr> items = pair_of(or_(), std::move(left));
+    std::vector<ExprPtr> items = pair_of(operation(0), std::move(left));
     items.push_back(skip_word("else") ? condition() : nullptr);
     left = node(ExprKind::kCondition, line, std::move(items));
   }
   return left;
 }
 
-ExprPtr Parser::or_() {
-  ExprPtr left = and_();
-  while (is_word("or")) {
-    const int line = take().line;
-    left = node(ExprKind::kOr, line, pair_of(std::move(left), and_()));
-  }
-  return left;
-}
+namespace {
 
-ExprPtr Parser::and_() {
-  ExprPtr left = not_();
-  while (is_word("and")) {
+struct BinaryOp {
+  std::string_view text;
+  size_t level;
+  ExprKind kind;
+  Op op = Op::kAdd;
+};
+// The levels from the loosest to the tightest; kComparisons stands for all comparisons and `not`.
+constexpr size_t kComparisons = 2, kTightest = 6;
+constexpr BinaryOp kBinary[] = {
+    {"or", 0, ExprKind::kOr},
+    {"and", 1, ExprKind::kAnd},
+    {"+", 3, ExprKind::kBinary, Op::kAdd},
+    {"-", 3, ExprKind::kBinary, Op::kSub},
+    {"~", 4, ExprKind::kConcat},
+    {"*", 5, ExprKind::kBinary, Op::kMul},
+    {"/", 5, ExprKind::kBinary, Op::kDiv},
+    {"//", 5, ExprKind::kBinary, Op::kFloorDiv},
+    {"%", 5, ExprKind::kBinary, Op::kMod},
+    {"**", 6, ExprKind::kBinary, Op::kPow},
+};
+
+}  // namespace
+
+/// Operators of this level and tighter ones; all group to the left.
+ExprPtr Parser::operation(size_t level) {
+  if (level == kComparisons) return not_();
+  if (level > kTightest) return unary(true);
+  ExprPtr left = operation(level + 1);
+  for (;;) {
+    const auto* op = std::find_if(std::begin(kBinary), std::end(kBinary), [&](const BinaryOp& o) {
+      return o.level == level && (is_op(o.text) || is_word(o.text));
+    });
+    if (op == std::end(kBinary)) return left;
     const int line = take().line;
-    left = node(ExprKind::kAnd, line, pair_of(std::move(left), not_()));
+    ExprPtr right = operation(level + 1);
+    if (op->kind == ExprKind::kConcat && left->kind == ExprKind::kConcat) {
+      // One node however long the chain is.
+      left->height = std::max(left->height, right->height + 1);
+      left->items.push_back(std::move(right));
+      continue;
+    }
+    left = node(op->kind, line, pair_of(std::move(left), std::move(right)));
+    left->op = op->op;
   }
-  return left;
 }
 
 ExprPtr Parser::not_() {
-  if (!is_word("not")) return comparison();
+  if (!is_word("not")) return comparison(kComparisons + 1);
   const Level level(*this);
   const int line = take().line;
   return node(ExprKind::kNot, line, one_of(not_()));
 }
 
-ExprPtr Parser::comparison() {
+ExprPtr Parser::comparison(size_t level) {
   static constexpr std::pair<std::string_view, Relation> kOps[] = {
-      {"==", Relation::kEq}, {"!=", Relation::kNe}, {"<", Relation::kLt},
-      {"<=", Relation::kLe}, {">", Relation::kGt},  {">=", Relation::kGe}};
+      {"==", Relation::kEq}, {"!=", Relation::kNe}, {"<", Relation::kLt}, {"<=", Relation::kLe},
+      {">", Relation::kGt},  {">=", Relation::kGe}, {"in", Relation::kIn}};
   const int line = now().line;
-  std::vector<ExprPtr> items = one_of(sum());
+  std::vector<ExprPtr> items = one_of(operation(level));
   std::vector<Relation> relations;
   for (;;) {
-    const auto* op = std::find_if(std::begin(kOps), std::end(kOps),
-                                  [&](const auto& entry) { return is_op(entry.first); });
+    const auto* op = std::find_if(std::begin(kOps), std::end(kOps), [&](const auto& entry) {
+      return is_op(entry.first) || is_word(entry.first);
+    });
     if (op != std::end(kOps)) {
       take();
       relations.push_back(op->second);
-    } else if (skip_word("in")) {
-      relations.push_back(Relation::kIn);
     } else if (is_word("not") && ahead().is(TokenKind::kName, "in")) {
       take();
       take();
@@ -194,58 +206,12 @@ ExprPtr Parser::comparison() {
     } else {
       break;
     }
-    items.push_back(sum());
+    items.push_back(operation(level));
   }
   if (relations.empty()) return std::move(items[0]);
   ExprPtr e = node(ExprKind::kCompare, line, std::move(items));
   e->relations = std::move(relations);
   return e;
-}
-
-ExprPtr Parser::binary(Op op, ExprPtr left, ExprPtr right, int line) const {
-  ExprPtr e = node(ExprKind::kBinary, line, pair_of(std::move(left), std::move(right)));
-  e->op = op;
-  return e;
-}
-
-ExprPtr Parser::sum() {
-  ExprPtr left = concatenation();
-  while (is_op("+") || is_op("-")) {
-    const Token token = take();
-    left = binary(token.text == "+" ? Op::kAdd : Op::kSub, std::move(left), concatenation(),
-                  token.line);
-  }
-  return left;
-}
-
-ExprPtr Parser::concatenation() {
-  const int line = now().line;
-  std::vector<ExprPtr> items = one_of(product());
-  while (skip_op("~")) items.push_back(product());
-  if (items.size() == 1) return std::move(items[0]);
-  return node(ExprKind::kConcat, line, std::move(items));
-}
-
-ExprPtr Parser::product() {
-  static constexpr std::pair<std::string_view, Op> kOps[] = {
-      {"*", Op::kMul}, {"/", Op::kDiv}, {"//", Op::kFloorDiv}, {"%", Op::kMod}};
-  ExprPtr left = power();
-  for (;;) {
-    const auto* op = std::find_if(std::begin(kOps), std::end(kOps),
-                                  [&](const auto& entry) { return is_op(entry.first); });
-    if (op == std::end(kOps)) return left;
-    const int line = take().line;
-    left = binary(op->second, std::move(left), power(), line);
-  }
-}
-
-ExprPtr Parser::power() {
-  ExprPtr left = unary(true);
-  while (is_op("**")) {
-    const int line = take().line;
-    left = binary(Op::kPow, std::move(left), unary(true), line);
-  }
-  return left;
 }
 
 ExprPtr Parser::unary(bool with_filters) {

@@ -1,5 +1,5 @@
 // Values of the template language: Python's None, bool, int, float, str, list, tuple, dict, and the
-// few objects a template can make. Values are immutable but for namespaces, cyclers and joiners.
+// few objects a template can make. Values are immutable but for namespaces.
 //
 // Lists and dicts are shared and bounded in depth, so destroying one never recurses deeply. Objects
 // (namespaces, macros, loops) may refer to each other in circles; they belong to the Runtime of one
@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "base/json.h"
-#include "data/jinja_limits.h"
+#include "data/jinja/limits.h"
 
 namespace ft::jinja {
 
@@ -33,7 +33,7 @@ class Object {
   virtual ~Object() = default;
   virtual std::string_view type_name() const = 0;
   /// nullopt: no such attribute.
-  virtual std::optional<Value> attribute(Runtime& runtime, std::string_view name) = 0;
+  virtual std::optional<Value> attribute(Runtime& runtime, std::string_view name);
   virtual bool is_callable() const { return false; }
   virtual Value call(Runtime& runtime, const Args& args);
 };
@@ -44,7 +44,7 @@ struct Undefined {
 };
 
 /// How a sequence shows itself; iterators (what select() gives) can be gone through once.
-enum class Form : char { kList, kTuple, kGroup, kRange, kIterator, kKeys, kValues, kItems };
+enum class Form : char { kList, kTuple, kRange, kIterator, kKeys, kValues, kItems };
 
 class Value {
  public:
@@ -110,7 +110,6 @@ struct Seq {
   int depth = 1;
   mutable size_t next = 0;  ///< iterators only: the first element not yet taken
 
-  bool is_view() const { return form >= Form::kKeys; }
   bool can_index() const { return form < Form::kIterator; }
 };
 
@@ -133,9 +132,8 @@ struct Args {
 bool truthy(const Value& value);
 /// ==
 bool equals(const Value& a, const Value& b, Budget& budget);
-/// Below, at or above zero as a is to b. Failure when Python does not order the two; `op` names the
-/// operator.
-int compare(const Value& a, const Value& b, Budget& budget, std::string_view op = "<");
+/// Below, at or above zero as a is to b. Failure unless both are numbers or both are strings.
+int compare(const Value& a, const Value& b, Budget& budget);
 /// The elements a loop sees: of lists, characters of strings, keys of dicts. Takes from iterators
 /// what is left. Failure when the value cannot be looped over.
 std::shared_ptr<const Seq> iterate(const Value& value, Budget& budget);
@@ -151,7 +149,7 @@ std::string repr(const Value& value, Budget& budget);
 struct JsonStyle {
   std::optional<std::string> indent;  ///< one level of it; absent: everything in one line
   std::string item_separator = ", ", key_separator = ": ";
-  bool ascii = false, sort_keys = false;
+  bool sort_keys = false;
 };
 /// json.dumps()
 std::string to_json(const Value& value, const JsonStyle& style, Budget& budget);

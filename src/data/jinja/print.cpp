@@ -2,8 +2,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "data/jinja_text.h"
-#include "data/jinja_value.h"
+#include "data/jinja/text.h"
+#include "data/jinja/value.h"
+#include "data/utf8.h"
 
 namespace ft::jinja {
 namespace {
@@ -43,7 +44,7 @@ class Printer {
     if (v.is_string()) {
       append_repr(out_, v.string());
     } else if (v.is_seq()) {
-      sequence(v.seq());
+      sequence(v);
     } else if (v.is_dict()) {
       out_.append("{");
       for (size_t i = 0; i < v.dict().items.size(); ++i) {
@@ -71,13 +72,11 @@ class Printer {
   Builder& out_;
   Budget& budget_;
 
-  void sequence(const Seq& seq) {
-    if (seq.form == Form::kIterator) return out_.append("<generator object>");
-    if (seq.form == Form::kRange) return range(seq);
-    static constexpr std::string_view kViews[] = {"dict_keys(", "dict_values(", "dict_items("};
-    const bool tuple = seq.form == Form::kTuple || seq.form == Form::kGroup;
-    if (seq.is_view())
-      out_.append(kViews[static_cast<size_t>(seq.form) - static_cast<size_t>(Form::kKeys)]);
+  void sequence(const Value& v) {
+    const Seq& seq = v.seq();
+    // What Python prints of the others (a generator, dict_keys) is for debugging only.
+    if (seq.form > Form::kTuple) raise("a ", v.type_name(), " has no text, use |list");
+    const bool tuple = seq.form == Form::kTuple;
     out_.append(tuple ? "(" : "[");
     for (size_t i = 0; i < seq.items.size(); ++i) {
       if (i > 0) out_.append(", ");
@@ -85,18 +84,6 @@ class Printer {
     }
     if (tuple && seq.items.size() == 1) out_.append(",");
     out_.append(tuple ? ")" : "]");
-    if (seq.is_view()) out_.append(")");
-  }
-
-  /// The stop is the one just past the last element: what range() was called with is not kept.
-  void range(const Seq& seq) {
-    const auto& items = seq.items;
-    const int64_t first = items.empty() ? 0 : items[0].integer();
-    const int64_t step = items.size() > 1 ? items[1].integer() - first : 1;
-    const int64_t stop = items.empty() ? 0 : items.back().integer() + (step > 0 ? 1 : -1);
-    out_.append(str("range(", first, ", ", stop));
-    if (step != 1) out_.append(str(", ", step));
-    out_.append(")");
   }
 };
 
@@ -115,7 +102,7 @@ class JsonWriter {
       out_.append(number(v));
     } else if (v.is_string()) {
       quote(v.string());
-    } else if (v.is_seq() && (v.seq().form <= Form::kGroup)) {
+    } else if (v.is_seq() && v.seq().form <= Form::kTuple) {
       const auto& items = v.seq().items;
       block('[', ']', items.size(), level, [&](size_t i) { write(items[i], level + 1); });
     } else if (v.is_dict()) {
@@ -138,18 +125,7 @@ class JsonWriter {
 
   void quote(const std::string& text) {
     budget_.scan(text.size());
-    if (!style_.ascii || !has_marks(text)) return out_.append(json_quote(text, style_.ascii));
-    // Between the marks: the escapes of code points must not swallow one.
-    out_.append("\"");
-    for (size_t at = 0; at < text.size();) {
-      size_t end = at;
-      while (end < text.size() && !is_mark(text[end])) ++end;
-      const std::string part = json_quote(std::string_view(text).substr(at, end - at), true);
-      out_.append(std::string_view(part).substr(1, part.size() - 2));
-      if (end < text.size()) out_.append(1, text[end++]);
-      at = end;
-    }
-    out_.append("\"");
+    out_.append(json_quote(text));
   }
 
   template <typename Item>
@@ -178,17 +154,8 @@ class JsonWriter {
       });
     block('{', '}', order.size(), level, [&](size_t i) {
       const Value& key = order[i]->first;
-      if (key.is_string()) {
-        quote(key.string());
-      } else if (key.is_none()) {
-        out_.append("\"null\"");
-      } else if (key.is_bool()) {
-        out_.append(key.boolean() ? "\"true\"" : "\"false\"");
-      } else if (key.is_number()) {
-        out_.append("\"" + number(key) + "\"");
-      } else {
-        raise("keys must be str, int, float, bool or None, not ", key.type_name());
-      }
+      if (!key.is_string()) raise("keys of JSON must be str, not ", key.type_name());
+      quote(key.string());
       out_.append(style_.key_separator);
       write(order[i]->second, level + 1);
     });
@@ -218,7 +185,7 @@ std::string to_json(const Value& value, const JsonStyle& style, Budget& budget) 
 Value from_json(const Json& json, Budget& budget, EditText edit, const void* context) {
   const auto text = [&](const std::string& s) -> Value {
     if (s.size() > kMaxText) raise("a string of more than ", kMaxText >> 20, " MiB");
-    std::string valid = valid_utf8(s);
+    std::string valid = lossy_utf8(s);
     return edit ? edit(context, std::move(valid)) : std::move(valid);
   };
   if (json.is_null()) return {};

@@ -15,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-#include "data/jinja_limits.h"
+#include "data/jinja/limits.h"
 
 namespace ft::jinja {
 
@@ -76,8 +76,6 @@ class Builder {
 
 // Of valid UTF-8 without marks, unless said otherwise.
 
-/// Replaces what is not UTF-8 (and mark bytes) by U+FFFD.
-std::string valid_utf8(std::string_view text);
 /// Bytes of the code point that starts with `lead`.
 inline size_t width(char lead) {
   const auto c = static_cast<unsigned char>(lead);
@@ -90,27 +88,20 @@ size_t offset_of(std::string_view text, size_t index);
 char32_t next_point(std::string_view text, size_t& at);
 /// Byte offset of the code point that ends before `at` (> 0).
 size_t previous(std::string_view text, size_t at);
-void append_point(std::string& out, char32_t point);
 
 /// First occurrence from `from` on, npos if none. Linear in the worst case, unlike
 /// string_view::find.
 size_t find_text(std::string_view text, std::string_view wanted, size_t from = 0);
-size_t rfind_text(std::string_view text, std::string_view wanted);
 
-// Character classes and cases as Python's str has them (src/data/jinja_unicode.cpp).
+// Character classes and cases after Python's str (unicode.cpp).
 bool is_space(char32_t point);
-bool is_cased(char32_t point);
-bool is_letter(char32_t point);
 bool is_printable(char32_t point);
-enum class Case { kLower, kUpper, kTitle };
+enum class Case { kLower, kUpper };
 /// Marks are kept.
 std::string to_case(std::string_view text, Case wanted);
-/// str.title() and str.capitalize().
-std::string title(std::string_view text);
+/// str.capitalize().
 std::string capitalize(std::string_view text);
 /// The title filter of jinja2: a word begins after blanks, hyphens and opening brackets only.
 std::string title_words(std::string_view text);
-/// str.swapcase()
-std::string swap_case(std::string_view text);
 
 }  // namespace ft::jinja

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "data/jinja_value.h"
+#include "data/jinja/value.h"
 
 namespace ft::jinja {
 
@@ -35,8 +35,8 @@ enum class ExprKind : char {
   kAttribute,  // items[0].text
   kItem,       // items[0][items[1]]
   kSlice,      // items[0][items[1]:items[2]:items[3]], each but the first may be null
-  kCall,       // items[0](items[1..], named, star, star_star)
-  kFilter,     // items[0] | filter(...), items[0] null in {% filter %}
+  kCall,       // items[0](items[1..], named)
+  kFilter,     // items[0] | filter(...)
   kTest,       // items[0] is test(...)
 };
 
@@ -54,7 +54,6 @@ struct Expr {
   std::vector<Relation> relations;
   std::vector<ExprPtr> items;
   std::vector<std::pair<std::string, ExprPtr>> named;
-  ExprPtr star, star_star;
   const Filter* filter = nullptr;
   const Test* test = nullptr;
 };
@@ -67,33 +66,27 @@ enum class StmtKind : char {
   kSet,
   kSetBlock,
   kMacro,
-  kCallBlock,
-  kFilterBlock,
-  kWith,
   kGeneration,
   kBreak,
   kContinue,
 };
 
-/// Arguments and body of a macro or of a call block (the `caller`).
+/// Arguments of a macro.
 struct MacroShape {
   std::string name;
   std::vector<int> parameters;
   std::vector<std::string> parameter_names;
   std::vector<ExprPtr> defaults;  ///< of the last parameters
-  bool uses_caller = false, uses_varargs = false, uses_kwargs = false;
 };
 
 struct Stmt {
   StmtKind kind;
   int line = 0;
-  std::string text;        // kText
-  ExprPtr target;          // kFor, kSet, kSetBlock: a name, a tuple, or namespace.attribute
-  ExprPtr expr;            // the value, the condition, the iterated, the call, the filter
-  ExprPtr condition;       // kFor: `if`
-  bool recursive = false;  // kFor
-  std::vector<std::pair<ExprPtr, ExprPtr>> bindings;  // kWith
-  std::vector<std::pair<ExprPtr, Body>> branches;     // kIf
+  std::string text;   // kText
+  ExprPtr target;     // kFor, kSet, kSetBlock: a name, a tuple, or namespace.attribute
+  ExprPtr expr;       // the value, the condition, the iterated, the call, the filter
+  ExprPtr condition;  // kFor: `if`
+  std::vector<std::pair<ExprPtr, Body>> branches;  // kIf
   Body body, otherwise;
   MacroShape macro;
 };
@@ -103,7 +96,7 @@ struct Ast {
   Body body;
   std::vector<std::string> names;
   bool has_generation = false;
-  int loop = -1, caller = -1, varargs = -1, kwargs = -1;  ///< numbers of these names, if used
+  int loop = -1;  ///< number of this name, if used
 };
 
 }  // namespace ft::jinja

@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
-#include "data/jinja_ast.h"
-#include "data/jinja_builtins.h"
+#include "data/jinja/ast.h"
+#include "data/jinja/builtins.h"
 
 namespace ft::jinja {
 
@@ -29,11 +29,9 @@ class Interpreter {
   /// The output, with marks. Error (input) beginning `name:line: `.
   std::string render();
 
-  // For macros and recursive loops.
+  // For macros.
   Value call_macro(const MacroShape& shape, const Body& body, const std::shared_ptr<Scope>& scope,
                    const Args& args);
-  Value call_loop(const Stmt& stmt, const std::shared_ptr<Scope>& scope, const Value& items,
-                  int depth);
 
  private:
   enum class Flow { kNext, kBreak, kContinue };
@@ -74,35 +72,29 @@ class Interpreter {
     std::shared_ptr<Scope> saved_;
   };
 
-  // jinja_interpreter.cpp
+  // interpreter.cpp
   void write(std::string_view text);
   Flow run(const Body& body);
   Flow run(const Stmt& stmt);
   Flow run_if(const Stmt& stmt);
-  Flow run_for(const Stmt& stmt, const Value& items, int depth);
-  Flow run_with(const Stmt& stmt);
+  Flow run_for(const Stmt& stmt);
   Flow run_generation(const Stmt& stmt);
   std::vector<Value> selected(const Stmt& stmt, const Value& items);
-  void run_call_block(const Stmt& stmt);
   /// Runs the body with its output caught; `flow` gets how it ended.
   std::string capture(const Body& body, Flow& flow);
   void bind_macro(const MacroShape& shape, const Args& args);
   void assign(const Expr& target, Value value);
-  Value apply_filters(const Expr& filter, Value input);
 
-  // jinja_evaluate.cpp
+  // evaluate.cpp
   Value eval(const Expr& e);
-  Value eval_unary(const Expr& e);
   Value eval_name(const Expr& e);
   Value eval_dict(const Expr& e);
   Value eval_binary(const Expr& e);
   Value eval_concat(const Expr& e);
   Value eval_compare(const Expr& e);
   bool related(Relation relation, const Value& a, const Value& b);
-  Value eval_condition(const Expr& e);
   Value eval_slice(const Expr& e);
   Value eval_call(const Expr& e);
-  Value eval_filter(const Expr& e, const Value& input);
   std::vector<Value> eval_all(const std::vector<ExprPtr>& items, size_t from = 0);
   Args eval_args(const Expr& e);
 };

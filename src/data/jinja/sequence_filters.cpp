@@ -1,7 +1,7 @@
 // Filters on lists, dicts and everything a loop can go over.
 #include <algorithm>
 
-#include "data/jinja_builtins.h"
+#include "data/jinja/builtins.h"
 
 namespace ft::jinja {
 namespace {
@@ -20,7 +20,7 @@ Value iterator(Runtime& runtime, std::vector<Value> items) {
 /// The way to a part of an element: "a.b.0", a number, or nothing (the element itself).
 class Getter {
  public:
-  explicit Getter(const Value* attribute, const Value* otherwise = nullptr) : default_(otherwise) {
+  explicit Getter(const Value* attribute) {
     if (!attribute || attribute->is_none()) return;
     if (!attribute->is_string()) {
       parts_.push_back(*attribute);
@@ -38,16 +38,12 @@ class Getter {
   }
 
   Value get(Runtime& runtime, Value item) const {
-    for (const Value& part : parts_) {
-      item = get_item(runtime, item, part);
-      if (item.is_undefined() && default_ && !default_->is_none()) return *default_;
-    }
+    for (const Value& part : parts_) item = get_item(runtime, item, part);
     return item;
   }
 
  private:
   std::vector<Value> parts_;
-  const Value* default_;
 };
 
 /// Strings compare without case unless asked otherwise.
@@ -68,26 +64,10 @@ void sort_keyed(Runtime& runtime, Keyed& keyed, bool descending) {
 Value sort(Runtime& runtime, const Value& input, const Args& args) {
   const Bound bound("sort", args, {"reverse", "case_sensitive", "attribute"});
   const bool case_sensitive = bound.truth(1, false);
-  // "a,b" sorts by a, then by b.
-  std::vector<Getter> getters;
-  if (bound[2] && bound[2]->is_string()) {
-    const std::string paths = bound[2]->string();
-    for (size_t begin = 0; begin <= paths.size();) {
-      const size_t end = std::min(paths.find(',', begin), paths.size());
-      const Value path(paths.substr(begin, end - begin));
-      getters.emplace_back(&path);
-      begin = end + 1;
-    }
-  } else {
-    getters.emplace_back(bound[2]);
-  }
+  const Getter getter(bound[2]);
   Keyed keyed;
   for (Value& item : elements(runtime, input)) {
-    std::vector<Value> keys;
-    for (const Getter& getter : getters)
-      keys.push_back(sort_key(getter.get(runtime, item), case_sensitive));
-    // A list even of one: lists may hold equal keys that have no order (undefined ones).
-    Value key = Value::list(runtime.budget, std::move(keys));
+    Value key = sort_key(getter.get(runtime, item), case_sensitive);
     keyed.emplace_back(std::move(key), std::move(item));
   }
   sort_keyed(runtime, keyed, bound.truth(0, false));
@@ -111,73 +91,6 @@ Value dictsort(Runtime& runtime, const Value& input, const Args& args) {
   return Value::list(runtime.budget, std::move(items));
 }
 
-Value groupby(Runtime& runtime, const Value& input, const Args& args) {
-  const Bound bound("groupby", args, {"attribute", "default", "case_sensitive"}, 1);
-  const Getter getter(bound[0], bound[1]);
-  const bool case_sensitive = bound.truth(2, false);
-  Keyed keyed;
-  for (Value& item : elements(runtime, input)) {
-    Value key = sort_key(getter.get(runtime, item), case_sensitive);
-    keyed.emplace_back(std::move(key), std::move(item));
-  }
-  sort_keyed(runtime, keyed, false);
-  std::vector<Value> groups;
-  for (size_t begin = 0, end; begin < keyed.size(); begin = end) {
-    std::vector<Value> members;
-    for (end = begin;
-         end < keyed.size() && equals(keyed[end].first, keyed[begin].first, runtime.budget); ++end)
-      members.push_back(keyed[end].second);
-    Value name = getter.get(runtime, members[0]);  // in the case it is written in
-    groups.push_back(Value::list(runtime.budget,
-                                 {std::move(name), Value::list(runtime.budget, std::move(members))},
-                                 Form::kGroup));
-  }
-  return Value::list(runtime.budget, std::move(groups));
-}
-
-Value unique(Runtime& runtime, const Value& input, const Args& args) {
-  const Bound bound("unique", args, {"case_sensitive", "attribute"});
-  const Getter getter(bound[1]);
-  std::vector<Value> seen, items;
-  for (Value& item : elements(runtime, input)) {
-    Value key = sort_key(getter.get(runtime, item), bound.truth(0, false));
-    const bool is_new = std::none_of(seen.begin(), seen.end(), [&](const Value& other) {
-      return equals(other, key, runtime.budget);
-    });
-    if (!is_new) continue;
-    seen.push_back(std::move(key));
-    items.push_back(std::move(item));
-  }
-  return iterator(runtime, std::move(items));
-}
-
-template <int sign>
-Value extreme(Runtime& runtime, const Value& input, const Args& args) {
-  const Bound bound("min/max", args, {"case_sensitive", "attribute"});
-  const Getter getter(bound[1]);
-  Value best = Value::undefined("No aggregated item, sequence was empty."), best_key;
-  bool first = true;
-  for (const Value& item : elements(runtime, input)) {
-    Value key = sort_key(getter.get(runtime, item), bound.truth(0, false));
-    if (first || compare(key, best_key, runtime.budget) * sign > 0) {
-      best = item;
-      best_key = std::move(key);
-    }
-    first = false;
-  }
-  return best;
-}
-
-Value sum(Runtime& runtime, const Value& input, const Args& args) {
-  const Bound bound("sum", args, {"attribute", "start"});
-  const Getter getter(bound[0]);
-  Value total = bound[1] ? *bound[1] : Value(int64_t{0});
-  if (total.is_string()) raise("sum() can't sum strings");
-  for (const Value& item : elements(runtime, input))
-    total = add(runtime, total, getter.get(runtime, item));
-  return total;
-}
-
 Value join(Runtime& runtime, const Value& input, const Args& args) {
   const Bound bound("join", args, {"d", "attribute"});
   std::vector<Value> items = elements(runtime, input);
@@ -187,24 +100,12 @@ Value join(Runtime& runtime, const Value& input, const Args& args) {
   return join_texts(runtime, separator, Value::list(runtime.budget, std::move(items)), true);
 }
 
-Value first(Runtime& runtime, const Value& input, const Args& args) {
-  const Bound bound("first", args, {});
-  if (input.is_seq() && input.seq().form == Form::kIterator) {
-    const Seq& seq = input.seq();
-    if (seq.next < seq.items.size()) return seq.items[seq.next++];
-  } else if (const auto seq = iterate(input, runtime.budget); !seq->items.empty()) {
-    return seq->items.front();
-  }
-  return Value::undefined("No first item, sequence was empty.");
-}
-
-Value last(Runtime& runtime, const Value& input, const Args& args) {
-  const Bound bound("last", args, {});
-  if (input.is_seq() && input.seq().form == Form::kIterator)
-    raise("'generator' object is not reversible");
+template <bool last>
+Value end(Runtime& runtime, const Value& input, const Args& args) {
+  const Bound bound(last ? "last" : "first", args, {});
   const auto seq = iterate(input, runtime.budget);
-  return seq->items.empty() ? Value::undefined("No last item, sequence was empty.")
-                            : seq->items.back();
+  if (seq->items.empty()) return Value::undefined("No such item, sequence was empty.");
+  return last ? seq->items.back() : seq->items.front();
 }
 
 Value list(Runtime& runtime, const Value& input, const Args& args) {
@@ -214,13 +115,9 @@ Value list(Runtime& runtime, const Value& input, const Args& args) {
 
 Value items(Runtime& runtime, const Value& input, const Args& args) {
   const Bound bound("items", args, {});
-  std::vector<Value> out;
-  if (!input.is_undefined()) {
-    if (!input.is_dict()) raise("Can only get item pairs from a mapping.");
-    for (const auto& [key, value] : input.dict().items)
-      out.push_back(Value::list(runtime.budget, {key, value}, Form::kTuple));
-  }
-  return iterator(runtime, std::move(out));
+  if (input.is_undefined()) return iterator(runtime, {});
+  if (!input.is_dict()) raise("Can only get item pairs from a mapping.");
+  return find_method(input, "items")->apply(runtime, input, {});
 }
 
 Value reverse(Runtime& runtime, const Value& input, const Args& args) {
@@ -232,24 +129,6 @@ Value reverse(Runtime& runtime, const Value& input, const Args& args) {
   std::vector<Value> out = elements(runtime, input);
   std::reverse(out.begin(), out.end());
   return iterator(runtime, std::move(out));
-}
-
-/// Rows of so many elements, the last one filled up when there is something to fill with.
-Value batch(Runtime& runtime, const Value& input, const Args& args) {
-  const Bound bound("batch", args, {"linecount", "fill_with"}, 1);
-  const int64_t size = bound.integer(0, 0);
-  if (size < 1 || size > static_cast<int64_t>(kMaxItems)) raise("batch: linecount is out of range");
-  std::vector<Value> rows, row;
-  const auto flush = [&] { rows.push_back(Value::list(runtime.budget, std::exchange(row, {}))); };
-  for (Value& item : elements(runtime, input)) {
-    if (static_cast<int64_t>(row.size()) == size) flush();
-    row.push_back(std::move(item));
-  }
-  if (!row.empty()) {
-    if (bound[1] && !bound[1]->is_none()) row.resize(static_cast<size_t>(size), *bound[1]);
-    flush();
-  }
-  return iterator(runtime, std::move(rows));
 }
 
 Args rest_of(const Args& args, size_t taken) {
@@ -268,8 +147,8 @@ std::string name_argument(const Value& v, std::string_view what) {
 Value map(Runtime& runtime, const Value& input, const Args& args) {
   std::vector<Value> out = elements(runtime, input);
   if (args.positional.empty()) {
-    const Bound bound("map", args, {"attribute", "default"}, 1);
-    const Getter getter(bound[0], bound[1]);
+    const Bound bound("map", args, {"attribute"}, 1);
+    const Getter getter(bound[0]);
     for (Value& item : out) item = getter.get(runtime, std::move(item));
     return iterator(runtime, std::move(out));
   }
@@ -305,25 +184,19 @@ Value select(Runtime& runtime, const Value& input, const Args& args) {
 }
 
 constexpr Filter kFilters[] = {
-    {"batch", batch},
     {"dictsort", dictsort},
-    {"first", first},
-    {"groupby", groupby},
+    {"first", end<false>},
     {"items", items},
     {"join", join},
-    {"last", last},
+    {"last", end<true>},
     {"list", list},
     {"map", map},
-    {"max", extreme<1>},
-    {"min", extreme<-1>},
     {"reject", select<false, false>},
     {"rejectattr", select<false, true>},
     {"reverse", reverse},
     {"select", select<true, false>},
     {"selectattr", select<true, true>},
     {"sort", sort},
-    {"sum", sum},
-    {"unique", unique},
 };
 
 }  // namespace

@@ -1,7 +1,7 @@
 // Expressions.
 #include <algorithm>
 
-#include "data/jinja_interpreter.h"
+#include "data/jinja/interpreter.h"
 
 namespace ft::jinja {
 
@@ -19,7 +19,7 @@ Value Interpreter::eval(const Expr& e) {
     case ExprKind::kDict:
       return eval_dict(e);
     case ExprKind::kUnary:
-      return eval_unary(e);
+      return negate(e.op == Op::kSub ? eval(*e.items[0]) : negate(eval(*e.items[0])));
     case ExprKind::kNot:
       return !truthy(eval(*e.items[0]));
     case ExprKind::kAnd: {
@@ -37,7 +37,8 @@ Value Interpreter::eval(const Expr& e) {
     case ExprKind::kCompare:
       return eval_compare(e);
     case ExprKind::kCondition:
-      return eval_condition(e);
+      if (truthy(eval(*e.items[0]))) return eval(*e.items[1]);
+      return e.items[2] ? eval(*e.items[2]) : Value::undefined("the `if` without else is false");
     case ExprKind::kAttribute: {
       const Value object = eval(*e.items[0]);
       line_ = e.line;
@@ -53,23 +54,16 @@ Value Interpreter::eval(const Expr& e) {
     case ExprKind::kCall:
       return eval_call(e);
     case ExprKind::kFilter:
-      return eval_filter(e, eval(*e.items[0]));
     case ExprKind::kTest: {
       const Value input = eval(*e.items[0]);
       const Args args = eval_args(e);
       line_ = e.line;
+      if (e.filter) return e.filter->apply(runtime_, input, args);
       return e.test->apply(runtime_, input, args);
     }
   }
   FT_INVARIANT(false);
   return {};
-}
-
-Value Interpreter::eval_unary(const Expr& e) {
-  const Value value = eval(*e.items[0]);
-  line_ = e.line;
-  const Value negative = negate(value);
-  return e.op == Op::kSub ? negative : negate(negative);
 }
 
 Value Interpreter::eval_name(const Expr& e) {
@@ -102,8 +96,6 @@ Value Interpreter::eval_dict(const Expr& e) {
 Value Interpreter::eval_binary(const Expr& e) {
   const Value a = eval(*e.items[0]), b = eval(*e.items[1]);
   line_ = e.line;
-  for (const Value* v : {&a, &b})
-    if (v->is_undefined()) raise(v->undefined_message());
   switch (e.op) {
     case Op::kAdd:
       return add(runtime_, a, b);
@@ -116,7 +108,7 @@ Value Interpreter::eval_binary(const Expr& e) {
     case Op::kFloorDiv:
       return floor_divide(a, b);
     case Op::kMod:
-      return modulo(runtime_, a, b);
+      return modulo(a, b);
     case Op::kPow:
       return power(a, b);
   }
@@ -128,13 +120,7 @@ Value Interpreter::eval_concat(const Expr& e) {
   const std::vector<Value> parts = eval_all(e.items);
   line_ = e.line;
   Builder out(runtime_.budget);
-  for (const Value& part : parts) {
-    if (part.is_string()) {
-      out.append(part.string());
-    } else {
-      out.append(to_text(part, runtime_.budget));
-    }
-  }
+  for (const Value& part : parts) out.append(to_text(part, runtime_.budget));
   return out.take();
 }
 
@@ -152,20 +138,11 @@ bool Interpreter::related(Relation relation, const Value& a, const Value& b) {
     default:
       break;
   }
-  // NaN is neither below, at nor above anything.
-  const bool unordered =
-      a.is_number() && b.is_number() && (a.number() != a.number() || b.number() != b.number());
-  if (unordered) return false;
-  switch (relation) {
-    case Relation::kLt:
-      return compare(a, b, budget, "<") < 0;
-    case Relation::kLe:
-      return compare(a, b, budget, "<=") <= 0;
-    case Relation::kGt:
-      return compare(a, b, budget, ">") > 0;
-    default:
-      return compare(a, b, budget, ">=") >= 0;
-  }
+  const int order = compare(a, b, budget);
+  return relation == Relation::kLt   ? order < 0
+         : relation == Relation::kLe ? order <= 0
+         : relation == Relation::kGt ? order > 0
+                                     : order >= 0;
 }
 
 Value Interpreter::eval_compare(const Expr& e) {
@@ -177,13 +154,6 @@ Value Interpreter::eval_compare(const Expr& e) {
     left = std::move(right);
   }
   return true;
-}
-
-Value Interpreter::eval_condition(const Expr& e) {
-  if (truthy(eval(*e.items[0]))) return eval(*e.items[1]);
-  if (e.items[2]) return eval(*e.items[2]);
-  return Value::undefined(
-      "the inline if-expression evaluated to false and no else section was defined.");
 }
 
 Value Interpreter::eval_slice(const Expr& e) {
@@ -217,12 +187,6 @@ Value Interpreter::eval_call(const Expr& e) {
   return runtime_.call(function, args);
 }
 
-Value Interpreter::eval_filter(const Expr& e, const Value& input) {
-  const Args args = eval_args(e);
-  line_ = e.line;
-  return e.filter->apply(runtime_, input, args);
-}
-
 std::vector<Value> Interpreter::eval_all(const std::vector<ExprPtr>& items, size_t from) {
   std::vector<Value> values;
   values.reserve(items.size() - from);
@@ -235,19 +199,6 @@ Args Interpreter::eval_args(const Expr& e) {
   Args args;
   args.positional = eval_all(e.items, 1);
   for (const auto& [name, value] : e.named) args.named.emplace_back(name, eval(*value));
-  if (e.star) {
-    const auto more = iterate(eval(*e.star), runtime_.budget);
-    runtime_.budget.work(more->items.size());
-    args.positional.insert(args.positional.end(), more->items.begin(), more->items.end());
-  }
-  if (e.star_star) {
-    const Value more = eval(*e.star_star);
-    if (!more.is_dict()) raise("argument after ** must be a mapping, not ", more.type_name());
-    for (const auto& [key, value] : more.dict().items) {
-      if (!key.is_string()) raise("keywords must be strings");
-      args.named.emplace_back(without_marks(key.string()), value);
-    }
-  }
   return args;
 }
 

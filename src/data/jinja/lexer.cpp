@@ -2,12 +2,12 @@
 // a comment is dropped, after {{ }} it is kept. Blanks before a tag are dropped when nothing else
 // stands on the line, not before {{. One newline at the end of the template is dropped. Inside
 // brackets }} is no end of tag. There is no trimming after {% raw %}, only after {% endraw %}.
-#include "data/jinja_lexer.h"
-
 #include <algorithm>
 
 #include "base/error.h"
-#include "data/jinja_text.h"
+#include "data/jinja/builtins.h"
+#include "data/jinja/parser.h"
+#include "data/utf8.h"
 
 namespace ft::jinja {
 namespace {
@@ -107,21 +107,11 @@ class Lexer {
   void add_stripped(size_t end, char sign, bool lstrip) {
     std::string_view data = std::string_view(text_).substr(at_, end - at_);
     if (sign == '-') {
-      while (!data.empty()) {
-        size_t last = previous(data, data.size());
-        const size_t cut = last;
-        if (!is_space(next_point(data, last))) break;
-        data = data.substr(0, cut);
-      }
+      data = data.substr(0, strip(data, std::nullopt, 'r').size());
     } else if (sign != '+' && lstrip) {
       const size_t begin = data.rfind('\n') + 1;  // npos + 1 == 0
-      size_t i = begin;
-      while (i < data.size()) {
-        size_t next = i;
-        if (!is_space(next_point(data, next))) break;
-        i = next;
-      }
-      if (i == data.size() && (begin > 0 || line_starting_)) data = data.substr(0, begin);
+      const bool blank = strip(data.substr(begin), std::nullopt, 'b').empty();
+      if (blank && (begin > 0 || line_starting_)) data = data.substr(0, begin);
     }
     if (!data.empty()) add(TokenKind::kData, std::string(data));
   }
@@ -210,43 +200,31 @@ class Lexer {
   }
 
   size_t digits(size_t at) const {
-    while (at < text_.size() &&
-           (is_digit(text_[at]) ||
-            (text_[at] == '_' && at + 1 < text_.size() && is_digit(text_[at + 1]))))
-      ++at;
+    while (at < text_.size() && is_digit(text_[at])) ++at;
     return at;
   }
 
   void number() {
-    const char second = at_ + 1 < text_.size() ? text_[at_ + 1] | 32 : '\0';
     size_t end = digits(at_);
     bool is_float = false;
-    if (text_[at_] == '0' && (second == 'x' || second == 'o' || second == 'b')) {
-      end = at_ + 2;
-      while (end < text_.size() &&
-             (std::isxdigit(static_cast<unsigned char>(text_[end])) || text_[end] == '_'))
-        ++end;
-    } else if (!(at_ > 0 && text_[at_ - 1] == '.')) {  // x.0.1 has no float in it
+    if (!(at_ > 0 && text_[at_ - 1] == '.')) {  // x.0.1 has no float in it
       if (end + 1 < text_.size() && text_[end] == '.' && is_digit(text_[end + 1])) {
         end = digits(end + 1);
         is_float = true;
       }
       if (end < text_.size() && (text_[end] | 32) == 'e') {
-        size_t exponent = end + 1;
-        if (exponent < text_.size() && (text_[exponent] == '+' || text_[exponent] == '-'))
-          ++exponent;
-        if (exponent < text_.size() && is_digit(text_[exponent])) {
-          end = digits(exponent);
+        const bool is_signed =
+            end + 1 < text_.size() && (text_[end + 1] == '+' || text_[end + 1] == '-');
+        const size_t after = digits(end + 1 + is_signed);
+        if (after > end + 1 + is_signed) {
+          end = after;
           is_float = true;
         }
       }
     }
-    std::string value = text_.substr(at_, end - at_);
-    std::erase(value, '_');
-    if (!is_float && value.size() > 1 && value[0] == '0' && is_digit(value[1]) &&
-        value.find_first_not_of('0') != std::string::npos)
-      error("unexpected integer ", printable(value), ": no leading zeros");
-    add(is_float ? TokenKind::kFloat : TokenKind::kInteger, std::move(value));
+    if (end < text_.size() && is_name_start(text_[end]))
+      error("a number ends with '", printable(text_.substr(end, width(text_[end]))), "'");
+    add(is_float ? TokenKind::kFloat : TokenKind::kInteger, text_.substr(at_, end - at_));
     at_ = end;
   }
 
@@ -272,15 +250,8 @@ class Lexer {
         out += kValues[known];
       } else if (c == 'x' || c == 'u' || c == 'U') {
         i += hex(raw.substr(i + 1), c == 'x' ? 2 : c == 'u' ? 4 : 8, out);
-      } else if (c == 'N') {
-        error("\\N{...} in a string is not supported, write the character or \\u");
-      } else if (c >= '0' && c <= '7') {
-        char32_t point = 0;
-        size_t n = 0;
-        for (; n < 3 && i + n < raw.size() && raw[i + n] >= '0' && raw[i + n] <= '7'; ++n)
-          point = point * 8 + static_cast<char32_t>(raw[i + n] - '0');
-        append_point(out, point);
-        i += n - 1;
+      } else if (c == 'N' || (c >= '0' && c <= '7')) {
+        error("\\N{...} and octal escapes are not supported, write \\u");
       } else if (c != '\n') {  // a backslash before the end of a line joins the lines
         out += '\\';
         out += c;
@@ -332,7 +303,7 @@ class Lexer {
 std::vector<Token> tokenize(std::string_view source, const std::string& name) {
   if (source.size() > kMaxSource)
     fail_input(name, ": a template of more than ", kMaxSource >> 20, " MiB");
-  if (valid_utf8(source) != source) fail_input(name, ": not UTF-8 text");
+  if (valid_utf8_prefix(source) != source.size()) fail_input(name, ": not UTF-8 text");
   return Lexer(source, name).run();
 }
 

@@ -2,7 +2,7 @@
 // checked before anything is built ('a' * 10**10).
 #include <cmath>
 
-#include "data/jinja_builtins.h"
+#include "data/jinja/builtins.h"
 
 namespace ft::jinja {
 namespace {
@@ -26,28 +26,13 @@ void check_divisor(const Value& b) {
   if (b.number() == 0) raise("division by zero");
 }
 
-Value repeat(Runtime& runtime, const Value& what, int64_t times) {
-  const size_t count = times < 0 ? 0 : static_cast<size_t>(times);
-  if (what.is_string()) {
-    const std::string& text = what.string();
-    if (!text.empty() && count > kMaxText / text.size())
-      raise("a text grows beyond ", kMaxText >> 20, " MiB");
-    Builder out(runtime.budget);
-    for (size_t i = 0; i < count && !text.empty(); ++i) out.append(text);
-    return out.take();
-  }
-  const auto& items = what.seq().items;
-  if (!items.empty() && count > kMaxItems / items.size())
-    raise("a list of more than ", kMaxItems, " elements");
-  std::vector<Value> out;
-  for (size_t i = 0; i < count && !items.empty(); ++i)
-    out.insert(out.end(), items.begin(), items.end());
-  return Value::list(runtime.budget, std::move(out), what.seq().form);
-}
-
-/// str, list or tuple.
-bool can_repeat(const Value& v) {
-  return v.is_string() || (v.is_seq() && v.seq().can_index() && v.seq().form != Form::kRange);
+Value repeat(Runtime& runtime, const std::string& text, int64_t times) {
+  const size_t count = times < 0 || text.empty() ? 0 : static_cast<size_t>(times);
+  if (count > 0 && count > kMaxText / text.size())
+    raise("a text grows beyond ", kMaxText >> 20, " MiB");
+  Builder out(runtime.budget);
+  for (size_t i = 0; i < count; ++i) out.append(text);
+  return out.take();
 }
 
 }  // namespace
@@ -65,9 +50,7 @@ Value add(Runtime& runtime, const Value& a, const Value& b) {
     out.append(b.string());
     return out.take();
   }
-  if (a.is_string()) raise("can only concatenate str (not \"", b.type_name(), "\") to str");
-  if (can_repeat(a) && can_repeat(b) && b.is_seq() &&
-      (a.seq().form == Form::kList) == (b.seq().form == Form::kList)) {
+  if (a.is_seq() && b.is_seq() && a.seq().form <= Form::kTuple && a.seq().form == b.seq().form) {
     std::vector<Value> items = a.seq().items;
     items.insert(items.end(), b.seq().items.begin(), b.seq().items.end());
     return Value::list(runtime.budget, std::move(items), a.seq().form);
@@ -92,8 +75,8 @@ Value multiply(Runtime& runtime, const Value& a, const Value& b) {
     return product;
   }
   if (a.is_number() && b.is_number()) return a.number() * b.number();
-  if (can_repeat(a) && b.is_int()) return repeat(runtime, a, b.integer());
-  if (a.is_int() && can_repeat(b)) return repeat(runtime, b, a.integer());
+  if (a.is_string() && b.is_int()) return repeat(runtime, a.string(), b.integer());
+  if (a.is_int() && b.is_string()) return repeat(runtime, b.string(), a.integer());
   unsupported("*", a, b);
 }
 
@@ -112,8 +95,8 @@ Value floor_divide(const Value& a, const Value& b) {
   return x / y - ((x % y != 0) && ((x < 0) != (y < 0)));
 }
 
-Value modulo(Runtime& runtime, const Value& a, const Value& b) {
-  if (a.is_string()) return format_percent(runtime, a.string(), b);
+Value modulo(const Value& a, const Value& b) {
+  if (a.is_string()) raise("the % of a text is not supported, use ~ or '{}'.format()");
   if (!a.is_number() || !b.is_number()) unsupported("%", a, b);
   check_divisor(b);
   // The result has the sign of the divisor.
@@ -130,9 +113,8 @@ Value modulo(Runtime& runtime, const Value& a, const Value& b) {
 Value power(const Value& a, const Value& b) {
   if (!a.is_number() || !b.is_number()) unsupported("** or pow()", a, b);
   if (!both_int(a, b) || b.integer() < 0) {
-    if (a.number() == 0 && b.number() < 0) raise("0.0 cannot be raised to a negative power");
     const double result = std::pow(a.number(), b.number());
-    if (std::isnan(result)) raise("the result of ** is no real number");
+    if (!std::isfinite(result)) raise("the result of ** is no finite number");
     return result;
   }
   int64_t base = a.integer(), result = 1;

@@ -1,10 +1,10 @@
-// Tags: if, for, set, macro, call, filter, with, generation, break, continue. Tags that reach
-// outside the template (include, import, extends) do not exist here.
+// Tags: if, for, set, macro, generation, break, continue. Tags that reach outside the template
+// (include, import, extends) do not exist here, nor those no chat template uses (call, filter).
 #include <algorithm>
 
 #include "base/error.h"
 #include "base/names.h"
-#include "data/jinja_parser.h"
+#include "data/jinja/parser.h"
 
 namespace ft::jinja {
 namespace {
@@ -16,23 +16,18 @@ std::unique_ptr<Stmt> make(StmtKind kind, int line) {
   return s;
 }
 
-constexpr std::string_view kTags[] = {"if",   "for",        "set",   "macro",    "call", "filter",
-                                      "with", "generation", "break", "continue", "raw"};
-constexpr std::string_view kForbidden[] = {"include", "import",     "from",  "extends", "block",
-                                           "do",      "autoescape", "trans", "debug"};
+constexpr std::string_view kTags[] = {"if",         "for",   "set",      "macro",
+                                      "generation", "break", "continue", "raw"};
+constexpr std::string_view kForbidden[] = {"include", "import",     "from",  "extends",
+                                           "block",   "do",         "call",  "filter",
+                                           "with",    "autoescape", "trans", "debug"};
 
 }  // namespace
 
 Ast Parser::parse() {
   ast_.body = body({});
-  const auto id_of = [&](const char* name) {
-    const auto found = name_ids_.find(name);
-    return found == name_ids_.end() ? -1 : found->second;
-  };
-  ast_.loop = id_of("loop");
-  ast_.caller = id_of("caller");
-  ast_.varargs = id_of("varargs");
-  ast_.kwargs = id_of("kwargs");
+  if (const auto found = name_ids_.find("loop"); found != name_ids_.end())
+    ast_.loop = found->second;
   return std::move(ast_);
 }
 
@@ -74,11 +69,13 @@ Body Parser::body_until(std::string_view end) {
 std::unique_ptr<Stmt> Parser::statement() {
   if (now().kind != TokenKind::kName) unexpected("the name of a tag");
   static constexpr std::pair<std::string_view, std::unique_ptr<Stmt> (Parser::*)()> kParsers[] = {
-      {"if", &Parser::if_},          {"for", &Parser::for_},
-      {"set", &Parser::set},         {"macro", &Parser::macro},
-      {"call", &Parser::call_block}, {"filter", &Parser::filter_block},
-      {"with", &Parser::with},       {"generation", &Parser::generation},
-      {"break", &Parser::jump},      {"continue", &Parser::jump},
+      {"if", &Parser::if_},
+      {"for", &Parser::for_},
+      {"set", &Parser::set},
+      {"macro", &Parser::macro},
+      {"generation", &Parser::generation},
+      {"break", &Parser::jump},
+      {"continue", &Parser::jump},
   };
   const Token tag = now();
   for (const auto& [name, parse_tag] : kParsers) {
@@ -120,7 +117,7 @@ std::unique_ptr<Stmt> Parser::for_() {
   expect_word("in");
   s->expr = tuple(false, "recursive");
   if (skip_word("if")) s->condition = expression();
-  s->recursive = skip_word("recursive");
+  if (is_word("recursive")) error(s->line, "recursive loops are not supported, use a macro");
   expect_block_end();
   ++loops_;
   s->body = body({"endfor", "else"});
@@ -177,7 +174,6 @@ std::unique_ptr<Stmt> Parser::set() {
     return s;
   }
   s->kind = StmtKind::kSetBlock;
-  while (skip_op("|")) s->expr = filter(std::move(s->expr));
   expect_block_end();
   s->body = body_until("endset");
   return s;
@@ -204,56 +200,16 @@ void Parser::signature(MacroShape& shape) {
   take();
 }
 
-/// The body of a macro is outside of the loops around it: break does not leave them.
-Body Parser::macro_body(MacroShape& shape, std::string_view end) {
-  expect_block_end();
-  macros_.push_back(&shape);
-  const int outer_loops = std::exchange(loops_, 0);
-  Body out = body_until(end);
-  loops_ = outer_loops;
-  macros_.pop_back();
-  return out;
-}
-
 std::unique_ptr<Stmt> Parser::macro() {
   auto s = make(StmtKind::kMacro, take().line);
   s->macro.name = expect_name("the name of the macro");
   s->target = node(ExprKind::kName, s->line);
   s->target->name = name_id(s->macro.name);
   signature(s->macro);
-  s->body = macro_body(s->macro, "endmacro");
-  return s;
-}
-
-std::unique_ptr<Stmt> Parser::call_block() {
-  auto s = make(StmtKind::kCallBlock, take().line);
-  s->macro.name = "caller";
-  if (is_op("(")) signature(s->macro);
-  s->expr = postfix(primary());
-  if (s->expr->kind != ExprKind::kCall) error(s->line, "expected call");
-  s->body = macro_body(s->macro, "endcall");
-  return s;
-}
-
-std::unique_ptr<Stmt> Parser::filter_block() {
-  auto s = make(StmtKind::kFilterBlock, take().line);
-  s->expr = filter(nullptr);
-  while (skip_op("|")) s->expr = filter(std::move(s->expr));
   expect_block_end();
-  s->body = body_until("endfilter");
-  return s;
-}
-
-std::unique_ptr<Stmt> Parser::with() {
-  auto s = make(StmtKind::kWith, take().line);
-  while (now().kind != TokenKind::kBlockEnd) {
-    if (!s->bindings.empty()) expect_op(",");
-    ExprPtr name = simple_target();
-    expect_op("=");
-    s->bindings.emplace_back(std::move(name), expression());
-  }
-  expect_block_end();
-  s->body = body_until("endwith");
+  const int outer_loops = std::exchange(loops_, 0);  // break does not leave the loops around it
+  s->body = body_until("endmacro");
+  loops_ = outer_loops;
   return s;
 }
 

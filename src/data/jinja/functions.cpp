@@ -1,10 +1,10 @@
-// Functions a template finds by name: range, dict, namespace, cycler, joiner of jinja2;
+// Functions a template finds by name: range and namespace of jinja2;
 // raise_exception and strftime_now of transformers. And the matching of arguments to parameters.
 #include <algorithm>
 #include <cstdio>
 #include <ctime>
 
-#include "data/jinja_builtins.h"
+#include "data/jinja/builtins.h"
 
 namespace ft::jinja {
 namespace {
@@ -13,7 +13,6 @@ class Function : public Object {
  public:
   explicit Function(Value (*function)(Runtime&, const Args&)) : function_(function) {}
   std::string_view type_name() const override { return "function"; }
-  std::optional<Value> attribute(Runtime&, std::string_view) override { return std::nullopt; }
   bool is_callable() const override { return true; }
   Value call(Runtime& runtime, const Args& args) override { return function_(runtime, args); }
 
@@ -45,49 +44,10 @@ class Namespace : public Object {
   }
 };
 
-/// Keys and values that dict() and namespace() are given.
-std::vector<std::pair<Value, Value>> pairs(Runtime& runtime, std::string_view function,
-                                           const Args& args) {
-  std::vector<std::pair<Value, Value>> out;
-  const auto put = [&](const Value& key, const Value& value) {
-    runtime.budget.work(out.size() + 1);
-    const auto same = std::find_if(out.begin(), out.end(), [&](const auto& member) {
-      return equals(member.first, key, runtime.budget);
-    });
-    if (same == out.end()) {
-      out.emplace_back(key, value);
-    } else {
-      same->second = value;
-    }
-  };
-  if (args.positional.size() > 1) raise(function, " expected at most 1 argument");
-  for (const Value& given : args.positional) {
-    if (given.is_dict()) {
-      out = given.dict().items;
-      continue;
-    }
-    const auto elements = iterate(given, runtime.budget);
-    for (const Value& item : elements->items) {
-      const auto pair = iterate(item, runtime.budget);
-      if (pair->items.size() != 2) raise(function, " wants pairs of key and value");
-      if (pair->items[0].is_dict() || pair->items[0].is_seq()) raise("unhashable key");
-      put(pair->items[0], pair->items[1]);
-    }
-  }
-  for (const auto& [name, value] : args.named) put(Value(name), value);
-  return out;
-}
-
-Value make_dict(Runtime& runtime, const Args& args) {
-  return Value::dict(runtime.budget, pairs(runtime, "dict", args));
-}
-
 Value make_namespace(Runtime& runtime, const Args& args) {
+  if (!args.positional.empty()) raise("namespace() takes name=value only");
   auto* made = runtime.make<Namespace>();
-  for (auto& [key, value] : pairs(runtime, "namespace", args)) {
-    if (!key.is_string()) raise("the names of a namespace must be strings");
-    made->set(without_marks(key.string()), std::move(value));
-  }
+  for (const auto& [name, value] : args.named) made->set(name, value);
   return made;
 }
 
@@ -159,83 +119,12 @@ Value strftime_now(Runtime& runtime, const Args& args) {
   return out.take();
 }
 
-class Cycler : public Object {
- public:
-  explicit Cycler(std::vector<Value> items) : items_(std::move(items)) {}
-  std::string_view type_name() const override { return "Cycler"; }
-  std::optional<Value> attribute(Runtime& runtime, std::string_view name) override;
-  Value next() {
-    const Value value = items_[at_];
-    at_ = (at_ + 1) % items_.size();
-    return value;
-  }
-  void reset() { at_ = 0; }
-
- private:
-  std::vector<Value> items_;
-  size_t at_ = 0;
-};
-
-class CyclerMethod : public Object {
- public:
-  CyclerMethod(Cycler* cycler, bool is_next) : cycler_(cycler), is_next_(is_next) {}
-  std::string_view type_name() const override { return "method"; }
-  std::optional<Value> attribute(Runtime&, std::string_view) override { return std::nullopt; }
-  bool is_callable() const override { return true; }
-  Value call(Runtime&, const Args&) override {
-    if (is_next_) return cycler_->next();
-    cycler_->reset();
-    return {};
-  }
-
- private:
-  Cycler* cycler_;
-  bool is_next_;
-};
-
-std::optional<Value> Cycler::attribute(Runtime& runtime, std::string_view name) {
-  if (name == "current") return items_[at_];
-  if (name == "next" || name == "reset")
-    return Value(runtime.make<CyclerMethod>(this, name == "next"));
-  return std::nullopt;
-}
-
-Value make_cycler(Runtime& runtime, const Args& args) {
-  if (args.positional.empty()) raise("at least one item has to be provided");
-  runtime.budget.allocate(args.positional.size() * sizeof(Value));
-  return runtime.make<Cycler>(args.positional);
-}
-
-/// Nothing at the first call, the separator afterwards.
-class Joiner : public Object {
- public:
-  explicit Joiner(std::string separator) : separator_(std::move(separator)) {}
-  std::string_view type_name() const override { return "Joiner"; }
-  std::optional<Value> attribute(Runtime&, std::string_view) override { return std::nullopt; }
-  bool is_callable() const override { return true; }
-  Value call(Runtime&, const Args&) override {
-    return std::exchange(used_, true) ? Value(separator_) : Value(std::string());
-  }
-
- private:
-  std::string separator_;
-  bool used_ = false;
-};
-
-Value make_joiner(Runtime& runtime, const Args& args) {
-  const Bound bound("joiner", args, {"sep"});
-  return runtime.make<Joiner>(bound.text(0, ", "));
-}
-
 }  // namespace
 
 std::vector<std::pair<std::string_view, Value>> global_functions(Runtime& runtime) {
   static constexpr std::pair<std::string_view, Value (*)(Runtime&, const Args&)> kFunctions[] = {
       {"range", range},
-      {"dict", make_dict},
       {"namespace", make_namespace},
-      {"cycler", make_cycler},
-      {"joiner", make_joiner},
       {"raise_exception", raise_exception},
       {"strftime_now", strftime_now}};
   std::vector<std::pair<std::string_view, Value>> out;

@@ -1,9 +1,8 @@
 // The engine from outside: source -> tokens -> Ast, kept; one Interpreter for each rendering.
-#include "data/jinja.h"
+#include "data/jinja/template.h"
 
-#include "data/jinja_interpreter.h"
-#include "data/jinja_lexer.h"
-#include "data/jinja_parser.h"
+#include "data/jinja/interpreter.h"
+#include "data/jinja/parser.h"
 
 namespace ft::jinja {
 

@@ -5,7 +5,6 @@
 
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -16,7 +15,6 @@
 namespace ft::jinja {
 
 struct Ast;
-class Interpreter;
 class Runtime;
 class Value;
 
@@ -29,7 +27,7 @@ class Template {
   Template& operator=(Template&&) noexcept;
 
   /// Renders with the variables that `fill` gives. `mark`: generation blocks are enclosed in marks
-  /// (data/jinja_text.h). Error (input) `name:line: ...` when rendering fails or exceeds a limit.
+  /// (data/jinja/text.h). Error (input) `name:line: ...` when rendering fails or exceeds a limit.
   using Variables = std::vector<std::pair<std::string, Value>>;
   std::string render(Runtime& runtime, const Variables& variables, bool mark) const;
   /// For tests: variables from a JSON object.

@@ -1,5 +1,6 @@
-// Tokens -> Ast, a recursive descent parser with jinja2's grammar. Two files: jinja_parser.cpp has
-// the expressions, jinja_statements.cpp the tags.
+// Template text -> tokens (lexer.cpp, with jinja2's whitespace rules: trim_blocks, lstrip_blocks,
+// the signs - and + beside tags) -> Ast: a recursive descent parser with jinja2's grammar
+// (parser.cpp and operands.cpp: expressions, statements.cpp: tags).
 #pragma once
 
 #include <initializer_list>
@@ -8,10 +9,34 @@
 #include <unordered_map>
 #include <vector>
 
-#include "data/jinja_ast.h"
-#include "data/jinja_lexer.h"
+#include "data/jinja/ast.h"
 
 namespace ft::jinja {
+
+enum class TokenKind : char {
+  kData,
+  kOutputBegin,
+  kOutputEnd,
+  kBlockBegin,
+  kBlockEnd,
+  kName,
+  kString,
+  kInteger,
+  kFloat,
+  kOperator,
+  kEnd,
+};
+
+struct Token {
+  TokenKind kind;
+  int line;
+  std::string text;  ///< of a string: its value
+
+  bool is(TokenKind k, std::string_view t) const { return kind == k && text == t; }
+};
+
+/// Error (input) beginning `name:line: `. The last token is kEnd.
+std::vector<Token> tokenize(std::string_view source, const std::string& name);
 
 class Parser {
  public:
@@ -24,7 +49,6 @@ class Parser {
   size_t at_ = 0;
   Ast ast_;
   std::unordered_map<std::string, int> name_ids_;
-  std::vector<MacroShape*> macros_;     // those around the current token
   std::vector<std::string> open_tags_;  // for messages
   int nesting_ = 0, loops_ = 0;
 
@@ -67,14 +91,9 @@ class Parser {
                 bool in_brackets = false);
   bool at_tuple_end(std::string_view end_word) const;
   ExprPtr condition();
-  ExprPtr or_();
-  ExprPtr and_();
+  ExprPtr operation(size_t level);
   ExprPtr not_();
-  ExprPtr comparison();
-  ExprPtr sum();
-  ExprPtr concatenation();
-  ExprPtr product();
-  ExprPtr power();
+  ExprPtr comparison(size_t level);
   ExprPtr unary(bool with_filters);
   ExprPtr primary();
   ExprPtr word();
@@ -88,8 +107,6 @@ class Parser {
   ExprPtr test(ExprPtr left);
   ExprPtr call(ExprPtr callee);
   void arguments(Expr& into);
-  std::string dotted_name(std::string_view what);
-  ExprPtr binary(Op op, ExprPtr left, ExprPtr right, int line) const;
 
   // Statements.
   Body body(std::initializer_list<std::string_view> ends);
@@ -98,13 +115,9 @@ class Parser {
   std::unique_ptr<Stmt> for_();
   std::unique_ptr<Stmt> set();
   std::unique_ptr<Stmt> macro();
-  std::unique_ptr<Stmt> call_block();
-  std::unique_ptr<Stmt> filter_block();
-  std::unique_ptr<Stmt> with();
   std::unique_ptr<Stmt> generation();
   std::unique_ptr<Stmt> jump();
   Body body_until(std::string_view end);
-  Body macro_body(MacroShape& shape, std::string_view end);
   void signature(MacroShape& shape);
   ExprPtr target(std::string_view end_word);
   ExprPtr simple_target();

@@ -11,8 +11,8 @@
 #include <utility>
 #include <vector>
 
-#include "data/jinja_text.h"
-#include "data/jinja_value.h"
+#include "data/jinja/text.h"
+#include "data/jinja/value.h"
 
 namespace ft::jinja {
 
@@ -59,9 +59,7 @@ const Filter* find_filter(std::string_view name);
 const Test* find_test(std::string_view name);
 std::vector<std::string_view> filter_names();
 std::vector<std::string_view> test_names();
-// The parts of the tables, one file each.
-std::span<const Filter> text_filters();
-std::span<const Filter> value_filters();
+/// Those on lists and dicts.
 std::span<const Filter> sequence_filters();
 std::span<const Method> string_methods();
 
@@ -101,12 +99,11 @@ Value subtract(const Value& a, const Value& b);
 Value multiply(Runtime& runtime, const Value& a, const Value& b);
 Value divide(const Value& a, const Value& b);
 Value floor_divide(const Value& a, const Value& b);
-Value modulo(Runtime& runtime, const Value& a, const Value& b);
+Value modulo(const Value& a, const Value& b);
 Value power(const Value& a, const Value& b);
 Value negate(const Value& a);
 
-/// `text % values` and `text.format(...)`.
-Value format_percent(Runtime& runtime, const std::string& text, const Value& values);
+/// `text.format(...)`: the fields {}, {0} and {name}.
 Value format_braces(Runtime& runtime, const std::string& text, const Args& args);
 
 /// str.strip(), which = 'l' or 'r' for one side; `chars` absent: white space. Marks are kept.
@@ -117,7 +114,7 @@ std::string replace(Runtime& runtime, const std::string& raw, const std::string&
 /// Failure when there are more parts of a text than a list may have.
 void check_parts(size_t count);
 /// str.splitlines()
-std::vector<std::string> split_lines(const std::string& raw, bool keep_ends);
+std::vector<std::string> split_lines(const std::string& raw);
 /// sep.join(items); Failure when an item is no string, unless `any` (then it is printed).
 std::string join_texts(Runtime& runtime, const std::string& separator, const Value& items,
                        bool any);

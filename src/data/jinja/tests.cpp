@@ -1,7 +1,7 @@
 // What can stand after `is`.
 #include <algorithm>
 
-#include "data/jinja_builtins.h"
+#include "data/jinja/builtins.h"
 
 namespace ft::jinja {
 namespace {
@@ -11,24 +11,17 @@ const Value& other(const Args& args) {
   return *bound[0];
 }
 
-int order(Runtime& runtime, const Value& a, const Args& args, std::string_view op) {
-  return compare(a, other(args), runtime.budget, op);
+int order(Runtime& runtime, const Value& a, const Args& args) {
+  return compare(a, other(args), runtime.budget);
 }
 
 /// v % 2 == wanted; 3.0 is odd, 3.5 neither.
-bool has_remainder(Runtime& runtime, const Value& v, double wanted) {
-  if (!v.is_undefined() && !v.is_number()) raise("'", v.type_name(), "' object is no number");
-  return modulo(runtime, v, Value(int64_t{2})).number() == wanted;
+bool has_remainder(const Value& v, double wanted) {
+  return modulo(v, Value(int64_t{2})).number() == wanted;
 }
 
 bool is_iterable(const Value& v) {
   return v.is_string() || v.is_seq() || v.is_dict() || v.is_undefined();
-}
-
-bool cased_as(Runtime& runtime, const Value& v, Case wanted) {
-  const Value text = to_text(v, runtime.budget);
-  return truthy(
-      find_method(text, wanted == Case::kLower ? "islower" : "isupper")->apply(runtime, text, {}));
 }
 
 using R = Runtime;
@@ -37,51 +30,35 @@ using A = Args;
 // Captureless lambdas: each is one line and has no other name than the test's.
 constexpr Test kTests[] = {
     {"boolean", [](R&, const V& v, const A&) { return v.is_bool(); }},
-    {"callable",
-     [](R&, const V& v, const A&) {
-       return v.is_undefined() || (v.is_object() && v.object()->is_callable());
-     }},
     {"defined", [](R&, const V& v, const A&) { return !v.is_undefined(); }},
-    {"divisibleby",
-     [](R& r, const V& v, const A& a) { return modulo(r, v, other(a)).number() == 0; }, true},
+    {"divisibleby", [](R&, const V& v, const A& a) { return modulo(v, other(a)).number() == 0; },
+     true},
     {"eq", [](R& r, const V& v, const A& a) { return equals(v, other(a), r.budget); }, true},
-    {"equalto", [](R& r, const V& v, const A& a) { return equals(v, other(a), r.budget); }, true},
-    {"even", [](R& r, const V& v, const A&) { return has_remainder(r, v, 0); }},
+    {"even", [](R&, const V& v, const A&) { return has_remainder(v, 0); }},
     {"false", [](R&, const V& v, const A&) { return v.is_bool() && !v.boolean(); }},
-    {"filter",
-     [](R& r, const V& v, const A&) { return find_filter(to_text(v, r.budget)) != nullptr; }},
     {"float", [](R&, const V& v, const A&) { return v.is_float(); }},
-    {"ge", [](R& r, const V& v, const A& a) { return order(r, v, a, ">=") >= 0; }, true},
-    {"greaterthan", [](R& r, const V& v, const A& a) { return order(r, v, a, ">") > 0; }, true},
-    {"gt", [](R& r, const V& v, const A& a) { return order(r, v, a, ">") > 0; }, true},
+    {"ge", [](R& r, const V& v, const A& a) { return order(r, v, a) >= 0; }, true},
+    {"gt", [](R& r, const V& v, const A& a) { return order(r, v, a) > 0; }, true},
     {"in", [](R& r, const V& v, const A& a) { return contains(other(a), v, r.budget); }, true},
     {"integer", [](R&, const V& v, const A&) { return v.is_int() && !v.is_bool(); }},
     {"iterable", [](R&, const V& v, const A&) { return is_iterable(v); }},
-    {"le", [](R& r, const V& v, const A& a) { return order(r, v, a, "<=") <= 0; }, true},
-    {"lessthan", [](R& r, const V& v, const A& a) { return order(r, v, a, "<") < 0; }, true},
-    {"lower", [](R& r, const V& v, const A&) { return cased_as(r, v, Case::kLower); }},
-    {"lt", [](R& r, const V& v, const A& a) { return order(r, v, a, "<") < 0; }, true},
+    {"le", [](R& r, const V& v, const A& a) { return order(r, v, a) <= 0; }, true},
+    {"lt", [](R& r, const V& v, const A& a) { return order(r, v, a) < 0; }, true},
     {"mapping", [](R&, const V& v, const A&) { return v.is_dict(); }},
     {"ne", [](R& r, const V& v, const A& a) { return !equals(v, other(a), r.budget); }, true},
     {"none", [](R&, const V& v, const A&) { return v.is_none(); }},
     {"number", [](R&, const V& v, const A&) { return v.is_number(); }},
-    {"odd", [](R& r, const V& v, const A&) { return has_remainder(r, v, 1); }},
-    {"sameas",
-     [](R& r, const V& v, const A& a) {
-       return v.type_name() == other(a).type_name() && equals(v, other(a), r.budget);
-     },
-     true},
+    {"odd", [](R&, const V& v, const A&) { return has_remainder(v, 1); }},
     {"sequence", [](R&, const V& v,
                     const A&) { return is_iterable(v) && !(v.is_seq() && !v.seq().can_index()); }},
     {"string", [](R&, const V& v, const A&) { return v.is_string(); }},
-    {"test", [](R& r, const V& v, const A&) { return find_test(to_text(v, r.budget)) != nullptr; }},
     {"true", [](R&, const V& v, const A&) { return v.is_bool() && v.boolean(); }},
     {"undefined", [](R&, const V& v, const A&) { return v.is_undefined(); }},
-    {"upper", [](R& r, const V& v, const A&) { return cased_as(r, v, Case::kUpper); }},
 };
-// Spelled as operators, for select('>=', 3).
+// Other spellings: the operators are for select('>=', 3).
 constexpr std::pair<std::string_view, std::string_view> kAliases[] = {
-    {"==", "eq"}, {"!=", "ne"}, {"<", "lt"}, {"<=", "le"}, {">", "gt"}, {">=", "ge"}};
+    {"equalto", "eq"}, {"greaterthan", "gt"}, {"lessthan", "lt"}, {"==", "eq"}, {"!=", "ne"},
+    {"<", "lt"},       {"<=", "le"},          {">", "gt"},        {">=", "ge"}};
 
 }  // namespace
 
