@@ -219,7 +219,8 @@ TEST(Train, RefusesAFolderWithResultsUnlessToldTo) {
 
   // Nothing of the old run is left, or --resume would go on with it.
   TinyRun other(work);
-  const auto metrics = other.set("train.max_steps", "2").train({"--overwrite"});
+  const auto metrics =
+      other.set("train.max_steps", "2").set("save.every_steps", "2").train({"--overwrite"});
   EXPECT_EQ(lines_of(metrics, "train").size(), 2u);
   EXPECT_EQ(lines_of(metrics, "eval").size(), 0u);
   EXPECT_FALSE(fs::exists(other.out() / "best"));
