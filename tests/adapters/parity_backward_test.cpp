@@ -46,7 +46,9 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(Run{"full_llama", false}, Run{"full_llama", true}, Run{"lora_llama", false},
                     Run{"lora_llama", true}, Run{"lora_qv_llama", true},
                     Run{"lora_modules_to_save_llama", false},
-                    Run{"lora_modules_to_save_llama", true}, Run{"rslora_llama31", true}),
+                    Run{"lora_modules_to_save_llama", true}, Run{"rslora_llama31", true},
+                    Run{"full_gemma3", false}, Run{"full_gemma3", true}, Run{"lora_gemma3", false},
+                    Run{"lora_gemma3", true}),
     [](const auto& run) {
       return std::string(run.param.name) + (run.param.recompute ? "_recompute" : "");
     });

@@ -18,7 +18,7 @@ TEST_P(ForwardParity, LogitsLossHidden) {
     const auto at_i = [&](const char* name) { return expected.at(std::string(name) + "_" + i); };
     const Batch batch = single_document(to_ids(at_i("input_ids")));
     const Sequence sequence = make_sequence(model->decoder.spec, batch, at::kCPU);
-    const Tensor embedded = embedding(sequence.tokens, model->decoder.embed->value);
+    const Tensor embedded = model->decoder.embed_tokens(sequence.tokens);
     EXPECT_LE(max_abs(model->decoder.run_block(0, embedded, sequence), at_i("hidden_layer0")),
               tolerance(info, "hidden_max_abs"));
     const Tensor hidden = model->decoder.forward(sequence);
@@ -33,6 +33,9 @@ TEST_P(ForwardParity, LogitsLossHidden) {
 INSTANTIATE_TEST_SUITE_P(Llama, ForwardParity,
                          testing::Values("llama2_mha", "llama2_oldcfg", "llama31_gqa",
                                          "llama31_gqa_oldcfg", "llama31_sharded"));
+INSTANTIATE_TEST_SUITE_P(Gemma3, ForwardParity,
+                         testing::Values("gemma3_text", "gemma3_text_oldcfg", "gemma3_mm",
+                                         "gemma3_mm_oldkeys", "gemma3_mm_newkeys"));
 
 class PackingParity : public testing::TestWithParam<const char*> {};
 
@@ -57,7 +60,8 @@ TEST_P(PackingParity, PackedDocumentsLoseWhatTheyLoseAlone) {
               value(expected.at("mean_loss")), tolerance(info, "mean_abs"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Llama, PackingParity, testing::Values("llama_gqa", "llama31"));
+INSTANTIATE_TEST_SUITE_P(Llama, PackingParity,
+                         testing::Values("llama_gqa", "llama31", "gemma3_window"));
 
 }  // namespace
 }  // namespace ft
