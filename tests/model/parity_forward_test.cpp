@@ -1,16 +1,28 @@
 // parity/A_forward and B_packing: logits, losses and hidden states of transformers.
+#include <cmath>
+
 #include "fixtures.h"
 #include "objectives/sft.h"
 
 namespace ft {
 namespace {
 
-class ForwardParity : public testing::TestWithParam<const char*> {};
+/// What the rows of the embedding are multiplied by: sqrt(C) in Gemma, for float32 weights.
+double embedding_scale(const Json& config) {
+  const Json* nested = config.get("text_config");
+  const Json& text = nested ? *nested : config;
+  return text.get("model_type")->string().starts_with("gemma")
+             ? std::sqrt(static_cast<double>(text.get("hidden_size")->integer()))
+             : 1;
+}
+
+class ForwardParity : public testing::TestWithParam<std::string> {};
 
 TEST_P(ForwardParity, LogitsLossHidden) {
-  const fs::path folder = parity_folder() / "A_forward" / GetParam();
+  const fs::path folder = parity_case("A_forward", GetParam());
   FT_NEEDS(folder);
   const Json info = read_json(folder / "case.json");
+  const Json config = read_json(folder / "model/config.json");
   const TensorMap expected = read_tensors(folder / "expected.safetensors");
   const auto model = load_model(folder / "model", at::kFloat, at::kCPU);
   at::NoGradGuard guard;
@@ -18,7 +30,8 @@ TEST_P(ForwardParity, LogitsLossHidden) {
     const auto at_i = [&](const char* name) { return expected.at(std::string(name) + "_" + i); };
     const Batch batch = single_document(to_ids(at_i("input_ids")));
     const Sequence sequence = make_sequence(model->decoder.spec, batch, at::kCPU);
-    const Tensor embedded = embedding(sequence.tokens, model->decoder.embed->value);
+    const Tensor embedded =
+        embedding(sequence.tokens, model->decoder.embed->value).mul(embedding_scale(config));
     EXPECT_LE(max_abs(model->decoder.run_block(0, embedded, sequence), at_i("hidden_layer0")),
               tolerance(info, "hidden_max_abs"));
     const Tensor hidden = model->decoder.forward(sequence);
@@ -30,14 +43,18 @@ TEST_P(ForwardParity, LogitsLossHidden) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Llama, ForwardParity,
-                         testing::Values("llama2_mha", "llama2_oldcfg", "llama31_gqa",
-                                         "llama31_gqa_oldcfg", "llama31_sharded"));
+INSTANTIATE_TEST_SUITE_P(Cases, ForwardParity,
+                         testing::ValuesIn(parity_cases(
+                             "A_forward",
+                             {"gemma3_mm", "gemma3_mm_newkeys", "gemma3_mm_oldkeys", "gemma3_text",
+                              "gemma3_text_oldcfg", "llama2_mha", "llama2_oldcfg", "llama31_gqa",
+                              "llama31_gqa_oldcfg", "llama31_sharded"})),
+                         case_name);
 
-class PackingParity : public testing::TestWithParam<const char*> {};
+class PackingParity : public testing::TestWithParam<std::string> {};
 
 TEST_P(PackingParity, PackedDocumentsLoseWhatTheyLoseAlone) {
-  const fs::path folder = parity_folder() / "B_packing" / GetParam();
+  const fs::path folder = parity_case("B_packing", GetParam());
   FT_NEEDS(folder);
   const Json info = read_json(folder / "case.json");
   const TensorMap expected = read_tensors(folder / "expected.safetensors");
@@ -57,7 +74,10 @@ TEST_P(PackingParity, PackedDocumentsLoseWhatTheyLoseAlone) {
               value(expected.at("mean_loss")), tolerance(info, "mean_abs"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Llama, PackingParity, testing::Values("llama_gqa", "llama31"));
+INSTANTIATE_TEST_SUITE_P(Cases, PackingParity,
+                         testing::ValuesIn(parity_cases("B_packing",
+                                                        {"gemma3_window", "llama31", "llama_gqa"})),
+                         case_name);
 
 }  // namespace
 }  // namespace ft

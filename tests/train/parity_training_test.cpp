@@ -7,16 +7,22 @@
 namespace ft {
 namespace {
 
-class TrainingParity : public testing::TestWithParam<const char*> {};
+class TrainingParity : public testing::TestWithParam<std::string> {};
 
 TEST_P(TrainingParity, TwentySteps) {
-  const fs::path folder = parity_folder() / "D_training" / GetParam();
+  const fs::path folder = parity_case("D_training", GetParam());
   FT_NEEDS(folder);
   const Json info = read_json(folder / "case.json");
   const TensorMap expected = read_tensors(folder / "expected.safetensors");
   const auto model = load_model(folder / "model", at::kFloat, at::kCPU);
   model->decoder.recompute_blocks = true;
-  AdapterSet adapters = load_adapter(*model, folder / "adapter");
+  const bool is_lora = fs::exists(folder / "adapter");
+  AdapterSet adapters;
+  if (is_lora) {
+    adapters = load_adapter(*model, folder / "adapter");
+  } else {
+    for (Param& p : model->params.all()) p.train();
+  }
   RunConfig config;
   const Json& settings = *info.get("optimizer");
   config.train.weight_decay = settings.get("weight_decay")->number();
@@ -35,8 +41,8 @@ TEST_P(TrainingParity, TwentySteps) {
       batches.push_back(
           packed_rows(at_i("input_ids"), at_i("labels"), bounds[static_cast<size_t>(i)]));
     }
-    const StepResult r = train_step({*model, &adapters, optimizer, config}, batches, step,
-                                    settings.get("lr")->number());
+    const StepResult r = train_step({*model, is_lora ? &adapters : nullptr, optimizer, config},
+                                    batches, step, settings.get("lr")->number());
     EXPECT_NEAR(r.loss, value(expected.at("losses")[step]), tolerance(info, "loss_abs"))
         << "step " << step;
     const double norm = value(expected.at("grad_norms")[step]);
@@ -52,9 +58,12 @@ TEST_P(TrainingParity, TwentySteps) {
   EXPECT_EQ(compared, model->params.trainable().size());
 }
 
-INSTANTIATE_TEST_SUITE_P(Llama, TrainingParity,
-                         testing::Values("llama_lora", "llama_lora_accum4_wd_clip03",
-                                         "llama_lora_clip_sometimes"));
+INSTANTIATE_TEST_SUITE_P(
+    Cases, TrainingParity,
+    testing::ValuesIn(parity_cases("D_training",
+                                   {"gemma3_full", "gemma3_full_accum4_wd_clip03", "llama_lora",
+                                    "llama_lora_accum4_wd_clip03", "llama_lora_clip_sometimes"})),
+    case_name);
 
 }  // namespace
 }  // namespace ft
