@@ -8,8 +8,10 @@ its tokenizer. One line a check: its name and the largest difference.
 """
 
 import argparse
+import concurrent.futures
 import functools
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -240,37 +242,52 @@ import check_interop_families  # noqa: E402,F401  its checks run last
 # ------------------------------------------------------------------------- main
 
 
+@functools.cache
+def bench_of_process(program, folder, real):
+    """Each process has models and results of its own."""
+    own = pathlib.Path(tempfile.mkdtemp(dir=folder))
+    return Bench(program, own, pathlib.Path(real))
+
+
+def run_check(index, program, folder, real):
+    """The line of a check, whether it passed, and the traceback when it did not."""
+    name, function = CHECKS[index]
+    try:
+        worst = function(bench_of_process(program, folder, real))
+        need(worst <= LIMIT, f"log-probabilities differ by {worst:.2e}")
+        return f"ok    {name}: {worst:.1e}", True, ""
+    except Exception as e:  # every failure is a line; the others still run
+        kind = "" if isinstance(e, Failure) else f"{type(e).__name__} "
+        return f"FAIL  {name}: {kind}{e}", False, traceback.format_exc()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--finetune", default="build/finetune")
     parser.add_argument("--model", default="models/smollm2-135m-instruct")
+    parser.add_argument("--jobs", type=int, default=min(4, os.cpu_count()), help="checks at a time")
     parser.add_argument("--traceback", action="store_true")
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()
     torch.set_num_threads(1)
     transformers.logging.disable_progress_bar()
-    failed = skipped = done = 0
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(args.finetune, pathlib.Path(folder), pathlib.Path(args.model))
-        for name, function in CHECKS:
-            if args.names and not any(word in name for word in args.names):
-                continue
-            if name.startswith("real model") and not (bench.real / "config.json").exists():
-                skipped += 1
-                print(f"skip  {name}: {bench.real} is not there", flush=True)
-                continue
-            done += 1
-            try:
-                worst = function(bench)
-                need(worst <= LIMIT, f"log-probabilities differ by {worst:.2e}")
-                print(f"ok    {name}: {worst:.1e}", flush=True)
-            except Exception as e:  # every failure is a line; the others still run
-                failed += 1
-                print(f"FAIL  {name}: {type(e).__name__ if not isinstance(e, Failure) else ''} {e}", flush=True)
-                if args.traceback:
-                    traceback.print_exc()
-    print(f"{done - failed} of {done} checks passed" + (f", {skipped} skipped" if skipped else ""))
-    sys.exit(1 if failed or not done else 0)
+    chosen = [i for i, (name, _) in enumerate(CHECKS) if not args.names or any(word in name for word in args.names)]
+    skipped = [i for i in chosen if CHECKS[i][0].startswith("real model")]
+    if (pathlib.Path(args.model) / "config.json").exists():
+        skipped = []
+    for i in skipped:
+        print(f"skip  {CHECKS[i][0]}: {args.model} is not there", flush=True)
+    chosen = [i for i in chosen if i not in skipped]
+    passed = 0
+    with tempfile.TemporaryDirectory() as folder, concurrent.futures.ProcessPoolExecutor(args.jobs) as pool:
+        run = functools.partial(run_check, program=args.finetune, folder=folder, real=args.model)
+        for line, is_good, trace in pool.map(run, chosen):
+            passed += is_good
+            print(line, flush=True)
+            if trace and args.traceback:
+                print(trace, flush=True)
+    print(f"{passed} of {len(chosen)} checks passed" + (f", {len(skipped)} skipped" if skipped else ""))
+    sys.exit(1 if passed < len(chosen) or not chosen else 0)
 
 
 if __name__ == "__main__":
