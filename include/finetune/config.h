@@ -27,6 +27,7 @@ struct LoraConfig {
   std::map<std::string, int64_t> rank_pattern;
   std::map<std::string, double> alpha_pattern;
   std::vector<std::string> modules_to_save;
+  bool ensure_weight_tying = false;
   std::optional<std::string> resume_from;
 };
 
@@ -83,6 +84,7 @@ struct SaveConfig {
   std::optional<int64_t> every_steps;
   int64_t keep = 2;
   bool keep_best = true;
+  bool text_only = false;
 };
 
 struct LogConfig {

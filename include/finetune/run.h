@@ -73,7 +73,7 @@ GenerateResult generate(const GenerateOptions& options,
 void chat(const GenerateOptions& options, const std::function<std::optional<std::string>()>& read,
           const std::function<void(const std::string&)>& write);
 
-/// Folds the adapter into the base and writes an HF model folder.
+/// Folds the adapter into the base and writes an HF model folder (save.text_only applies).
 void merge(const RunConfig& config, const std::string& adapter, const std::string& output);
 
 /// The data as the model will see it: text for a person, or one JSON document.

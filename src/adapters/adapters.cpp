@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <set>
 
 #include "adapters/targets.h"
@@ -82,38 +83,60 @@ struct SavedModule {
 
 std::vector<SavedModule> saveable_modules(Model& model) {
   Decoder& d = model.decoder;
-  std::vector<SavedModule> all = {{"model.embed_tokens", &d.embed}};
+  const std::string trunk = d.spec.trunk();
+  std::vector<SavedModule> all = {{trunk + "embed_tokens", &d.embed}};
   for (size_t i = 0; i < d.blocks.size(); ++i) {
-    const std::string layer = "model.layers." + std::to_string(i) + ".";
-    all.push_back({layer + "input_layernorm", &d.blocks[i].input_norm});
-    all.push_back({layer + "post_attention_layernorm", &d.blocks[i].post_attention_norm});
+    Block& b = d.blocks[i];
+    const std::string layer = trunk + "layers." + std::to_string(i) + ".";
+    for (const auto& [name, slot] : {std::pair("input_layernorm", &b.input_norm),
+                                     {"self_attn.q_norm", &b.q_norm},
+                                     {"self_attn.k_norm", &b.k_norm},
+                                     {"post_attention_layernorm", &b.post_attention_norm},
+                                     {"pre_feedforward_layernorm", &b.pre_feedforward_norm},
+                                     {"post_feedforward_layernorm", &b.post_feedforward_norm}})
+      if (*slot) all.push_back({layer + name, slot});
   }
   for (Linear* linear : d.linears()) all.push_back({linear->name, &linear->weight});
-  all.push_back({"model.norm", &d.norm});
+  all.push_back({trunk + "norm", &d.norm});
   all.push_back({"lm_head", &d.head});
   return all;
 }
 
+void train_linear_bias(Model& model, AdapterSet& set, const std::string& path) {
+  for (Linear* linear : model.decoder.linears()) {
+    if (linear->name != path) continue;
+    if (linear->adapter)
+      fail_usage("lora.modules_to_save: ", path,
+                 ": already carries an adapter; leave it out of one of the two");
+    if (linear->bias)
+      linear->bias = &add_trained(model, set, kPrefix + path + ".bias",
+                                  linear->bias->value.detach().to(at::kFloat).clone());
+  }
+}
+
 void train_saved_modules(Model& model, AdapterSet& set) {
+  const std::vector<SavedModule> modules = saveable_modules(model);
+  const bool stays_tied = set.config.ensure_weight_tying && model.decoder.spec.is_tied;
   for (const std::string& entry : set.config.modules_to_save) {
     bool found = false;
-    for (const SavedModule& module : saveable_modules(model)) {
+    for (const SavedModule& module : modules) {
       if (!module.path.ends_with(entry)) continue;
       found = true;
-      if (model.params.find(kPrefix + module.path + ".weight")) continue;
-      for (Linear* linear : model.decoder.linears()) {
-        if (linear->name != module.path) continue;
-        if (linear->adapter)
-          fail_usage("lora.modules_to_save: ", module.path,
-                     ": already carries an adapter; leave it out of one of the two");
-        if (linear->bias)
-          linear->bias = &add_trained(model, set, kPrefix + module.path + ".bias",
-                                      linear->bias->value.detach().to(at::kFloat).clone());
+      if (std::ranges::find(set.saved_modules, module.path) != set.saved_modules.end()) continue;
+      set.saved_modules.push_back(module.path);
+      train_linear_bias(model, set, module.path);
+      // On a tied model embedding and head become two tensors that are trained apart, as in PEFT,
+      // unless they shall stay one.
+      Decoder& d = model.decoder;
+      const bool is_end = module.slot == &d.embed || module.slot == &d.head;
+      Param* const other = module.slot == &d.embed ? d.head : d.embed;
+      if (stays_tied && is_end && other->name.starts_with(kPrefix)) {
+        set.tied_copies.emplace_back(kPrefix + module.path + ".weight", other);
+        continue;
       }
-      // On a tied model embedding and head become two tensors that are trained apart, as in PEFT.
       *module.slot = &add_trained(model, set, kPrefix + module.path + ".weight",
                                   (*module.slot)->value.detach().to(at::kFloat).clone());
-      set.saved_modules.push_back(module.path);
+      if (stays_tied && is_end) d.embed = d.head = *module.slot;
     }
     if (!found)
       fail_usage("lora.modules_to_save: ", printable(entry),
@@ -166,7 +189,8 @@ NamedTensors merged_tensors(Model& model, bool& is_tied) {
   if (!is_tied && d.spec.is_tied)
     tensors.emplace_back(
         "lm_head.weight",
-        d.head->value.to(model.params.at("model.embed_tokens.weight").value.scalar_type()));
+        d.head->value.to(
+            model.params.at(d.spec.trunk() + "embed_tokens.weight").value.scalar_type()));
   return tensors;
 }
 

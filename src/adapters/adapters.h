@@ -17,6 +17,8 @@ struct AdapterSet {
   std::shared_ptr<DropoutState> dropout;
   std::vector<Param*> params;  ///< everything that is trained and saved, named as in PEFT's file
   std::vector<std::string> saved_modules;  ///< module paths trained in full
+  /// Second names, in PEFT's file, of a trained embedding and head that are one tensor.
+  std::vector<std::pair<std::string, const Param*>> tied_copies;
 };
 
 /// Puts a fresh adapter on the model and marks its tensors for training. Error (usage) when the

@@ -20,7 +20,8 @@ void merge(const RunConfig& config, const std::string& adapter, const std::strin
           adapter, ": ", name,
           ": the merged weight is not finite; the adapter is damaged or was trained to divergence");
   StagedFolder staged(output);
-  save_model(*model, tensors, model->decoder.dtype, is_tied, staged.path());
+  save_model(*model, tensors, {model->decoder.dtype, is_tied, config.save.text_only},
+             staged.path());
   staged.commit();
   log_info("merged     ", adapters.params.size(), " adapter tensors into ", output);
 }

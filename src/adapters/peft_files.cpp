@@ -27,7 +27,7 @@ void refuse_unsupported(const Json& json, const std::string& where) {
        {"alora_invocation_tokens", "arrow_config", "corda_config", "eva_config", "fan_in_fan_out",
         "kasa_config", "layer_replication", "lora_bias", "lora_ga_config", "megatron_config",
         "monteclora_config", "target_parameters", "trainable_token_indices", "use_bdlora",
-        "use_dora", "use_qalora", "velora_config", "ensure_weight_tying"}) {
+        "use_dora", "use_qalora", "velora_config"}) {
     const Json* value = json.get(key);
     if (value && !is_neutral(*value))
       fail_input(where, ": ", key, ": ", printable(value->dump()), " is not supported");
@@ -110,6 +110,42 @@ Json names_json(std::vector<std::string> names) {
   return list;
 }
 
+/// On an image and text model a list of names would match layers of the vision tower too: it is
+/// written as this regular expression, and read as the list again.
+constexpr std::string_view kTextLayers = R"(.*language_model\.(?:.*\.)?(?:)";
+
+std::string text_layers_regex(const std::vector<std::string>& names) {
+  std::string text(kTextLayers);
+  for (const std::string& name : names) {
+    if (text.size() > kTextLayers.size()) text += '|';
+    for (const char c : name) text += c == '.' ? std::string("\\.") : std::string(1, c);
+  }
+  return text + ")";
+}
+
+/// The names in what text_layers_regex() wrote; empty for any other expression.
+std::vector<std::string> text_layers_names(const std::string& regex) {
+  std::vector<std::string> names;
+  if (!regex.starts_with(kTextLayers) || !regex.ends_with(")")) return names;
+  std::string name;
+  for (size_t i = kTextLayers.size(); i < regex.size(); ++i) {
+    if (regex[i] == '|' || i + 1 == regex.size()) {
+      names.push_back(std::move(name));
+      name.clear();
+    } else if (regex[i] != '\\') {
+      name += regex[i];
+    }
+  }
+  return names;
+}
+
+Json targets_json(const LoraConfig& c, const ModelSpec& spec) {
+  if (!c.target_is_list) return c.target_modules[0];
+  std::vector<std::string> names = c.target_modules;
+  std::sort(names.begin(), names.end());
+  return spec.has_vision ? Json(text_layers_regex(names)) : names_json(names);
+}
+
 Json init_json(const std::string& init) {
   return init == "default" ? Json(true) : Json(init);
 }
@@ -150,7 +186,9 @@ LoraConfig read_adapter_config(const fs::path& folder) {
     fail_input(where, ": bias: ", printable(c.bias), "; none, all or lora_only is wanted");
   const Json* targets = json.get_set("target_modules");
   if (targets && targets->is_string()) {
-    c.target_modules = {targets->string()};
+    c.target_modules = text_layers_names(targets->string());
+    c.target_is_list = !c.target_modules.empty();
+    if (!c.target_is_list) c.target_modules = {targets->string()};
   } else {
     c.target_is_list = true;
     c.target_modules = targets ? read_names(json, "target_modules", where)
@@ -160,11 +198,48 @@ LoraConfig read_adapter_config(const fs::path& folder) {
   c.rank_pattern = read_pattern<int64_t>(json, "rank_pattern", where);
   c.alpha_pattern = read_pattern<double>(json, "alpha_pattern", where);
   c.modules_to_save = read_names(json, "modules_to_save", where);
+  c.ensure_weight_tying = get_bool(json, "ensure_weight_tying", where).value_or(false);
   return c;
 }
 
+namespace {
+
+/// Names as this program has them: adapters of image and text models come with three module paths.
+std::map<std::string, StoredTensor> read_adapter_tensors(const fs::path& file,
+                                                         const ModelSpec& spec) {
+  constexpr std::string_view kPrefix = "base_model.model.";
+  std::map<std::string, StoredTensor> stored;
+  for (const StoredTensor& t : read_safetensors(file)) {
+    std::string name = t.name;
+    if (name.starts_with(kPrefix))
+      name = std::string(kPrefix) + our_name(name.substr(kPrefix.size()), spec);
+    if (!stored.emplace(name, t).second)
+      fail_input(file.string(), ": ", printable(t.name), ": there twice, by two module paths");
+  }
+  return stored;
+}
+
+/// A trained embedding and head of a tied model that are one tensor are stored under both names, or
+/// by PEFT under one; `name` is that of the other.
+std::string tied_name(const std::string& name, const ModelSpec& spec) {
+  const std::string head = "base_model.model.lm_head.weight",
+                    embed = "base_model.model." + spec.trunk() + "embed_tokens.weight";
+  return name == head ? embed : name == embed ? head : "";
+}
+
+/// Whether the file's embedding and head are one tensor; PEFT trains two in spite of
+/// ensure_weight_tying where it does not see that they are tied.
+bool are_tied(const std::map<std::string, StoredTensor>& stored, const ModelSpec& spec) {
+  const auto head = stored.find("base_model.model.lm_head.weight");
+  if (head == stored.end()) return true;
+  const auto embed = stored.find(tied_name(head->first, spec));
+  return embed == stored.end() || std::ranges::equal(head->second.bytes, embed->second.bytes);
+}
+
+}  // namespace
+
 AdapterSet load_adapter(Model& model, const fs::path& folder) {
-  const LoraConfig config = read_adapter_config(folder);
+  LoraConfig config = read_adapter_config(folder);
   const fs::path file = folder / "adapter_model.safetensors";
   if (!fs::exists(file)) {
     if (fs::exists(folder / "adapter_model.bin"))
@@ -172,8 +247,9 @@ AdapterSet load_adapter(Model& model, const fs::path& folder) {
                  ": pickled adapters are not read; save it as safetensors");
     fail_input(folder.string(), ": adapter_model.safetensors is missing");
   }
-  std::map<std::string, StoredTensor> stored;
-  for (auto& t : read_safetensors(file)) stored.emplace(t.name, t);
+  const ModelSpec& spec = model.decoder.spec;
+  std::map<std::string, StoredTensor> stored = read_adapter_tensors(file, spec);
+  config.ensure_weight_tying = config.ensure_weight_tying && are_tied(stored, spec);
   const std::string where = (folder / "adapter_config.json").string();
   const TargetFilter filter = read_filter(read_json(where), where);
   AdapterSet set;
@@ -185,7 +261,9 @@ AdapterSet load_adapter(Model& model, const fs::path& folder) {
   }
   at::NoGradGuard guard;
   for (Param* param : set.params) {
-    const auto found = stored.find(param->name);
+    const bool is_tied_copy = config.ensure_weight_tying && spec.is_tied;
+    auto found = stored.find(param->name);
+    if (found == stored.end() && is_tied_copy) found = stored.find(tied_name(param->name, spec));
     if (found == stored.end())
       fail_input(file.string(), ": ", param->name, ": missing; the adapter does not fit ",
                  model.folder.string());
@@ -194,6 +272,7 @@ AdapterSet load_adapter(Model& model, const fs::path& folder) {
                  ", the model wants ", shape_text(param->value.sizes()));
     param->value.copy_(to_tensor(found->second));
     stored.erase(found);
+    if (is_tied_copy) stored.erase(tied_name(param->name, spec));
   }
   if (!stored.empty())
     fail_input(file.string(), ": ", printable(stored.begin()->first), ": not used by ",
@@ -207,12 +286,15 @@ void save_adapter(const Model& model, const AdapterSet& adapters, const fs::path
   NamedTensors tensors;
   for (const Param* p : adapters.params)
     tensors.emplace_back(p->name, p->value.detach().to(at::kFloat));
+  for (const auto& [path, param] : adapters.tied_copies)
+    tensors.emplace_back(path, param->value.detach().to(at::kFloat));
   save_tensors(folder / "adapter_model.safetensors", tensors);
   Json json = Json::Object{
       {"alpha_pattern", pattern_json(c.alpha_pattern)},
       {"auto_mapping", nullptr},
       {"base_model_name_or_path", model.folder.string()},
       {"bias", c.bias},
+      {"ensure_weight_tying", c.ensure_weight_tying},
       {"fan_in_fan_out", false},
       {"inference_mode", true},
       {"init_lora_weights", init_json(c.init)},
@@ -230,8 +312,7 @@ void save_adapter(const Model& model, const AdapterSet& adapters, const fs::path
       {"r", c.r},
       {"rank_pattern", pattern_json(c.rank_pattern)},
       {"revision", nullptr},
-      {"target_modules",
-       c.target_is_list ? names_json(c.target_modules) : Json(c.target_modules[0])},
+      {"target_modules", targets_json(c, model.decoder.spec)},
       {"task_type", "CAUSAL_LM"},
       {"use_dora", c.use_dora},
       {"use_rslora", c.use_rslora},

@@ -105,7 +105,8 @@ LoraConfig resolve_targets(Model& model, LoraConfig config, const TargetFilter& 
     if (!excluded.matches(linear->name) && !is_saved(linear->name) && is_chosen_layer)
       kept.push_back(linear->name);
   }
-  for (const char* module : {"lm_head", "model.embed_tokens"})
+  for (const std::string& module :
+       {std::string("lm_head"), model.decoder.spec.trunk() + "embed_tokens"})
     if (config.target_is_list && targets.matches(module) && !excluded.matches(module) &&
         !is_saved(module) && !filter.layers)
       fail_usage("target_modules: ", module,

@@ -25,6 +25,9 @@ struct ConfigOptions {
   RunConfig load(Purpose purpose) const;
 };
 
+inline constexpr const char* kTextOnlyHelp =
+    "of an image and text model, write only the language model";
+
 /// Fails (usage) unless the option was given.
 void need(bool given, const char* what);
 

@@ -19,7 +19,10 @@ Action setup_merge(CLI::App& app) {
   shared->add_to(app, true, false);
   app.add_option("--adapter", *adapter, "PEFT adapter folder")->type_name("DIR");
   app.add_option("--output", *output, "folder for the merged model")->type_name("DIR");
+  auto text_only = std::make_shared<bool>();
+  app.add_flag("--text-only", *text_only, kTextOnlyHelp);
   return [=] {
+    if (*text_only) shared->overrides.push_back("save.text_only=true");
     const RunConfig config = shared->load(Purpose::kOther);
     need(!config.model.empty(), "--model DIR");
     need(!adapter->empty(), "--adapter DIR");

@@ -39,6 +39,8 @@ struct Fields<LoraConfig> {
     v("alpha_pattern", &C::alpha_pattern, "module name or pattern -> its own alpha", above(0));
     v("modules_to_save", &C::modules_to_save,
       "trained in full and saved beside the adapter: [lm_head, embed_tokens]");
+    v("ensure_weight_tying", &C::ensure_weight_tying,
+      "a tied embedding and head among modules_to_save stay one tensor; otherwise two are trained");
     v("resume_from", &C::resume_from, "adapter folder to go on from", or_null());
   }
 };
@@ -143,6 +145,8 @@ struct Fields<SaveConfig> {
       count_or_null());
     v("keep", &C::keep, "how many of them stay on disk", count_from(1));
     v("keep_best", &C::keep_best, "keep the weights with the lowest eval loss");
+    v("text_only", &C::text_only,
+      "of an image and text model, write only the language model (method full)");
   }
 };
 

@@ -1,83 +1,62 @@
-// Attention over packed documents: every document attends to itself only, causally. No mask is ever
-// made. CPU: LibTorch's flash attention (Dao 2023), document by document, forward and backward
-// called by hand so that the outputs of all documents land in one buffer. It takes grouped heads as
-// they are.
-#include "kernels/autograd.h"
-#include "kernels/kernels.h"
+// Attention over packed documents: every document attends to itself only, causally, perhaps through
+// a window. Here are the choice of the way and the plain twin.
+#include "kernels/attention.h"
+
+#include <cmath>
+
 #include "kernels/mode.h"
 
 namespace ft {
 namespace {
 
-/// [N, heads, D] rows [begin, end) as [1, heads, T, D].
-Tensor document(const Tensor& x, int64_t begin, int64_t end) {
-  return x.narrow(0, begin, end - begin).transpose(0, 1).unsqueeze(0);
-}
-
 Tensor reference(const Tensor& q, const Tensor& k, const Tensor& v, const Documents& documents,
-                 double scale) {
+                 const AttentionSettings& settings) {
   std::vector<Tensor> outputs;
-  const int64_t groups = q.size(1) / k.size(1);
   for (size_t s = 0; s + 1 < documents.bounds.size(); ++s) {
-    const int64_t begin = documents.bounds[s], end = documents.bounds[s + 1], T = end - begin;
-    const Tensor qs = document(q, begin, end).to(wide_dtype(q));
-    const Tensor ks = document(k, begin, end).to(wide_dtype(k)).repeat_interleave(groups, 1);
-    const Tensor vs = document(v, begin, end).to(wide_dtype(v)).repeat_interleave(groups, 1);
-    const Tensor at_row = ops::arange(T, at::kLong, q.device()).unsqueeze(1);
-    const Tensor future = ops::arange(T, at::kLong, q.device()).unsqueeze(0).gt(at_row);
-    const Tensor scores = qs.matmul(ks.transpose(-1, -2)).mul(scale).masked_fill(future, -INFINITY);
-    outputs.push_back(scores.softmax(-1).matmul(vs).squeeze(0).transpose(0, 1));
+    const int64_t begin = documents.bounds[s], T = documents.bounds[s + 1] - begin;
+    outputs.push_back(
+        attend_plainly(q.narrow(0, begin, T), k.narrow(0, begin, T), v.narrow(0, begin, T),
+                       visible_keys(0, T, 0, T, settings.window, q.device()), settings));
   }
-  return ops::cat(outputs).to(q.scalar_type()).contiguous();
-}
-
-Tensor forward_flash(const Tensor& q, const Tensor& k, const Tensor& v, const Documents& documents,
-                     double scale, Saved& saved) {
-  Tensor out = ops::empty_like(q);
-  saved.tensors = {q, k, v, out};
-  for (size_t s = 0; s + 1 < documents.bounds.size(); ++s) {
-    const int64_t begin = documents.bounds[s], end = documents.bounds[s + 1];
-    auto [y, lse] = at::_ops::_scaled_dot_product_flash_attention_for_cpu::call(
-        document(q, begin, end), document(k, begin, end), document(v, begin, end), 0.0, true,
-        std::nullopt, scale);
-    document(out, begin, end).copy_(y);
-    saved.tensors.push_back(lse);
-  }
-  return out;
-}
-
-std::vector<Tensor> backward_flash(const Tensor& grad, const Saved& saved,
-                                   const Documents& documents, double scale) {
-  const Tensor &q = saved.tensors[0], &k = saved.tensors[1], &v = saved.tensors[2],
-               &out = saved.tensors[3];
-  Tensor dq = ops::empty_like(q), dk = ops::empty_like(k), dv = ops::empty_like(v);
-  const Tensor dy = grad.contiguous();
-  for (size_t s = 0; s + 1 < documents.bounds.size(); ++s) {
-    const int64_t begin = documents.bounds[s], end = documents.bounds[s + 1];
-    auto [gq, gk, gv] = at::_ops::_scaled_dot_product_flash_attention_for_cpu_backward::call(
-        document(dy, begin, end), document(q, begin, end), document(k, begin, end),
-        document(v, begin, end), document(out, begin, end), saved.tensors[4 + s], 0.0, true,
-        std::nullopt, scale);
-    document(dq, begin, end).copy_(gq);
-    document(dk, begin, end).copy_(gk);
-    document(dv, begin, end).copy_(gv);
-  }
-  return {dq, dk, dv};
+  return ops::cat(outputs);
 }
 
 }  // namespace
 
+Tensor visible_keys(int64_t first_query, int64_t num_queries, int64_t first_key, int64_t num_keys,
+                    int64_t window, at::Device device) {
+  const Tensor query = ops::arange(num_queries, at::kLong, device).add(first_query).unsqueeze(1);
+  const Tensor key = ops::arange(num_keys, at::kLong, device).add(first_key).unsqueeze(0);
+  const Tensor past = key.le(query);
+  return window == 0 ? past : past.logical_and(key.gt(query.sub(window)));
+}
+
+Tensor attend_plainly(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& visible,
+                      const AttentionSettings& settings) {
+  const auto wide = wide_dtype(q);
+  const int64_t groups = q.size(1) / k.size(1);
+  const auto heads_first = [&](const Tensor& x) { return x.to(wide).transpose(0, 1); };
+  const Tensor ks = heads_first(k).repeat_interleave(groups, 0);  // [H, L, D]
+  const Tensor vs = heads_first(v).repeat_interleave(groups, 0);
+  const Tensor scores = heads_first(q).matmul(ks.transpose(-1, -2)).mul(settings.scale);
+  const Tensor p = soft_cap(scores, settings.softcap)
+                       .masked_fill(visible.logical_not(), -INFINITY)
+                       .softmax(-1);  // [H, T, L]
+  return p.matmul(vs).transpose(0, 1).to(q.scalar_type()).contiguous();
+}
+
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Documents& documents,
-                 double scale) {
+                 const AttentionSettings& settings) {
   const int64_t N = q.size(0), D = q.size(2);
   check_shape(k, "attention keys", {N, -1, D});
   check_shape(v, "attention values", {N, k.size(1), D});
-  if (!use_cpu_loops(q)) return reference(q, k, v, documents, scale);
-  return apply(
-      {q, k, v}, [&](Saved& saved) { return forward_flash(q, k, v, documents, scale, saved); },
-      [documents, scale](const Tensor& grad, const Saved& saved) {
-        return backward_flash(grad, saved, documents, scale);
-      });
+  const bool fused = use_cpu_loops(q) || use_cuda_kernels(q);
+  if (!fused) return reference(q, k, v, documents, settings);
+  if (settings.softcap == 0 && q.is_cpu()) return flash_attention_cpu(q, k, v, documents, settings);
+  const bool flash_takes = q.is_cuda() && q.scalar_type() != at::kFloat && D % 8 == 0 && D <= 256;
+  if (settings.softcap == 0 && flash_takes)
+    return flash_attention_cuda(q, k, v, documents, settings);
+  return block_attention(q, k, v, documents, settings);
 }
 
 }  // namespace ft

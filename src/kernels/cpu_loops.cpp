@@ -81,20 +81,27 @@ FT_INLINE float inverse_rms(const T* x, int64_t n, float eps) {
 }
 
 template <typename T>
-FT_INLINE void rms_norm_body(RowRange r, const T* x, const T* w, T* y, float eps) {
+FT_INLINE void rms_norm_body(RowRange r, const T* x, const T* w, T* y, float eps, bool adds_one) {
   for (int64_t row = r.begin; row < r.end; ++row) {
     const T* xr = x + row * r.width;
     T* yr = y + row * r.width;
     const float scale = inverse_rms(xr, r.width, eps);
+    if (adds_one) {
 #pragma omp simd
-    for (int64_t i = 0; i < r.width; ++i)
-      store(&yr[i], to_float(w[i]) * rounded<T>(to_float(xr[i]) * scale));
+      for (int64_t i = 0; i < r.width; ++i)
+        store(&yr[i], (1.0f + to_float(w[i])) * (to_float(xr[i]) * scale));
+    } else {
+#pragma omp simd
+      for (int64_t i = 0; i < r.width; ++i)
+        store(&yr[i], to_float(w[i]) * rounded<T>(to_float(xr[i]) * scale));
+    }
   }
 }
 
 template <typename T>
 FT_INLINE void rms_norm_backward_body(RowRange r, const T* dy, const T* x, const T* w, T* dx,
-                                      float* dw, float eps) {
+                                      float* dw, float eps, bool adds_one) {
+  const float one = adds_one ? 1.0f : 0.0f;
   for (int64_t row = r.begin; row < r.end; ++row) {
     const T* xr = x + row * r.width;
     const T* gr = dy + row * r.width;
@@ -102,11 +109,12 @@ FT_INLINE void rms_norm_backward_body(RowRange r, const T* dy, const T* x, const
     const float scale = inverse_rms(xr, r.width, eps);
     float dot = 0;
 #pragma omp simd reduction(+ : dot)
-    for (int64_t i = 0; i < r.width; ++i) dot += to_float(gr[i]) * to_float(w[i]) * to_float(xr[i]);
+    for (int64_t i = 0; i < r.width; ++i)
+      dot += to_float(gr[i]) * (one + to_float(w[i])) * to_float(xr[i]);
     const float mean = dot * scale * scale / static_cast<float>(r.width);
 #pragma omp simd
     for (int64_t i = 0; i < r.width; ++i)
-      store(&out[i], scale * (to_float(gr[i]) * to_float(w[i]) - to_float(xr[i]) * mean));
+      store(&out[i], scale * (to_float(gr[i]) * (one + to_float(w[i])) - to_float(xr[i]) * mean));
     if (!dw) continue;
 #pragma omp simd
     for (int64_t i = 0; i < r.width; ++i) dw[i] += to_float(gr[i]) * to_float(xr[i]) * scale;
@@ -270,21 +278,22 @@ FT_INLINE double sum_of_squares_body(const T* x, int64_t n) {
 
 // Instantiations: one plain function per loop and type.
 #define FT_LOOPS(T)                                                                              \
-  FT_CLONES static void rms_norm_##T(RowRange r, const T* x, const T* w, T* y, float eps) {      \
-    rms_norm_body(r, x, w, y, eps);                                                              \
+  FT_CLONES static void rms_norm_##T(RowRange r, const T* x, const T* w, T* y, float eps,        \
+                                     bool adds_one) {                                            \
+    rms_norm_body(r, x, w, y, eps, adds_one);                                                    \
   }                                                                                              \
   template <>                                                                                    \
-  void rms_norm(RowRange r, const T* x, const T* w, T* y, float eps) {                           \
-    rms_norm_##T(r, x, w, y, eps);                                                               \
+  void rms_norm(RowRange r, const T* x, const T* w, T* y, float eps, bool adds_one) {            \
+    rms_norm_##T(r, x, w, y, eps, adds_one);                                                     \
   }                                                                                              \
   FT_CLONES static void rms_norm_backward_##T(RowRange r, const T* dy, const T* x, const T* w,   \
-                                              T* dx, float* dw, float eps) {                     \
-    rms_norm_backward_body(r, dy, x, w, dx, dw, eps);                                            \
+                                              T* dx, float* dw, float eps, bool adds_one) {      \
+    rms_norm_backward_body(r, dy, x, w, dx, dw, eps, adds_one);                                  \
   }                                                                                              \
   template <>                                                                                    \
   void rms_norm_backward(RowRange r, const T* dy, const T* x, const T* w, T* dx, float* dw,      \
-                         float eps) {                                                            \
-    rms_norm_backward_##T(r, dy, x, w, dx, dw, eps);                                             \
+                         float eps, bool adds_one) {                                             \
+    rms_norm_backward_##T(r, dy, x, w, dx, dw, eps, adds_one);                                   \
   }                                                                                              \
   FT_CLONES static void rope_##T(RowRange r, int64_t heads, const T* x, const float* cos,        \
                                  const float* sin, T* y, float sign) {                           \

@@ -25,11 +25,11 @@ struct RowRange {
 
 // T is float or Bf16; definitions exist for both.
 template <typename T>
-void rms_norm(RowRange r, const T* x, const T* w, T* y, float eps);
+void rms_norm(RowRange r, const T* x, const T* w, T* y, float eps, bool adds_one);
 /// dw (float32 [width], added to) may be null.
 template <typename T>
-void rms_norm_backward(RowRange r, const T* dy, const T* x, const T* w, T* dx, float* dw,
-                       float eps);
+void rms_norm_backward(RowRange r, const T* dy, const T* x, const T* w, T* dx, float* dw, float eps,
+                       bool adds_one);
 /// width = D; a row is one head of one token; cos, sin [N, D/2]. sign -1 is the inverse rotation.
 template <typename T>
 void rope(RowRange r, int64_t heads, const T* x, const float* cos, const float* sin, T* y,

@@ -14,9 +14,9 @@
 namespace ft {
 
 /// Root-mean-square norm over the last axis (Zhang & Sennrich 2019). x [.., C], w [C].
-/// Computed in float32, rounded to x's dtype, then times w: transformers' LlamaRMSNorm, to the
-/// rounding.
-Tensor rms_norm(const Tensor& x, const Tensor& w, double eps);
+/// Computed in float32; what w does and when is rounded is transformers' LlamaRMSNorm or
+/// GemmaRMSNorm (settings.adds_one), to the rounding.
+Tensor rms_norm(const Tensor& x, const Tensor& w, const NormSettings& settings);
 
 /// Rotary position embedding, "rotate half" form: pairs (i, i + D/2). x [N, heads, D], cos and sin
 /// [N, D/2] float32.
@@ -29,10 +29,11 @@ Tensor gated_act(const Tensor& gate, const Tensor& up, Activation activation);
 struct Documents {
   std::vector<int64_t> bounds;  ///< [S+1], bounds[0] == 0, bounds[S] == N
 };
-/// Causal attention inside each document. q [N, H, D], k and v [N, K, D], H a multiple of K -> [N,
-/// H, D].
+/// Causal attention inside each document, over all tokens before or a window of them. q [N, H, D],
+/// k and v [N, K, D], H a multiple of K -> [N, H, D]. No [T, T] matrix is kept, and none is made
+/// but by the plain twin.
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Documents& documents,
-                 double scale);
+                 const AttentionSettings& settings);
 
 /// x W^T + b + scale * drop(x) A^T B^T: a linear layer with a LoRA adapter (Hu et al. 2021), one op
 /// so that the backward pass makes no gradient for a frozen W and adds the adapter's share into dX
@@ -61,10 +62,16 @@ Tensor embedding(const Tensor& tokens, const Tensor& w);
 /// Sum over the rows with a target of -log softmax(h W^T)[target], in chunks of rows: the [N, V]
 /// logits never exist at once, and rows without a target cost nothing. h [N, C], w [V, C], targets
 /// [N] int64 with kIgnore = -100. -> float32 scalar. The gradient of h (and of w when it trains) is
-/// computed in the forward pass, while a chunk is at hand.
-Tensor linear_cross_entropy(const Tensor& h, const Tensor& w, const Tensor& targets);
+/// computed in the forward pass, while a chunk is at hand. Logits l become softcap * tanh(l /
+/// softcap) where softcap is not 0.
+Tensor linear_cross_entropy(const Tensor& h, const Tensor& w, const Tensor& targets,
+                            double softcap = 0);
 /// The same per row, without gradient: [N] float32, 0 where there is no target.
-Tensor token_losses(const Tensor& h, const Tensor& w, const Tensor& targets);
+Tensor token_losses(const Tensor& h, const Tensor& w, const Tensor& targets, double softcap = 0);
+
+/// x [..] -> cap * tanh(x / cap), rounded to x's dtype at each step as transformers does it; x
+/// itself where cap is 0.
+Tensor soft_cap(const Tensor& x, double cap);
 
 /// AdamW with torch's semantics (decoupled decay, bias correction; Loshchilov & Hutter 2019), in
 /// place. param float32 or bfloat16, grad any float dtype, exp_avg and exp_avg_sq float32. `extra`:

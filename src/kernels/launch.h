@@ -53,7 +53,8 @@ struct RmsNorm {
   int64_t rows, width;
   const void *x, *w;  ///< [rows, width], [width]
   float eps;
-  void* y;  ///< [rows, width]
+  bool adds_one;  ///< NormSettings
+  void* y;        ///< [rows, width]
 };
 FT_LAUNCHER(rms_norm, RmsNorm);
 
@@ -65,6 +66,7 @@ struct RmsNormBackward {
   int64_t rows, width;
   const void *dy, *x, *w;
   float eps;
+  bool adds_one;
   void* dx;
   float* dw;       ///< [width], or null: not wanted
   float* partial;  ///< scratch [kNormPartials, width] where dw is wanted

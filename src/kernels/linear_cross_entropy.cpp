@@ -16,22 +16,19 @@ namespace {
 constexpr int64_t kRowMultiple =
     64;  // oneDNN compiles and keeps its products per shape: few shapes on the CPU
 
-/// Rows a chunk: as many as keep its logits within 32 MiB, but enough for the product to run at
-/// speed.
+/// Rows a chunk: enough for the product to run at speed, as long as its logits stay small.
 int64_t chunk_rows(const Tensor& h, const Tensor& w) {
-  const int64_t fitting = (int64_t{32} << 20) / (w.size(0) * h.element_size());
-  if (h.is_cuda()) return std::max<int64_t>(1024, fitting);
-  return std::clamp<int64_t>(fitting / kRowMultiple * kRowMultiple, kRowMultiple, 1024);
+  const int64_t limit = int64_t{h.is_cuda() ? 192 : 32} << 20, most = h.is_cuda() ? 4096 : 1024;
+  const int64_t fitting = limit / (w.size(0) * h.element_size());
+  return std::clamp<int64_t>(fitting / kRowMultiple * kRowMultiple, kRowMultiple, most);
 }
 
-/// Losses of rows h [n, C]; with `overwrite` also d loss / d logits, else logits are left
-/// undefined.
-Tensor chunk_losses(const Tensor& h, const Tensor& w, const Tensor& targets, bool overwrite,
-                    Tensor& logits) {
-  logits = h.mm(w.t());  // [n, V]
-  const int64_t V = logits.size(1);
+/// Losses of logits [n, V]; with `overwrite` they become d loss / d logits, else what is in them
+/// then is undefined.
+Tensor row_losses(Tensor& logits, const Tensor& targets, bool overwrite) {
+  const int64_t n = logits.size(0), V = logits.size(1);
   if (use_cpu_loops(logits)) {
-    Tensor losses = ops::empty({h.size(0)}, at::kFloat);
+    Tensor losses = ops::empty({n}, at::kFloat);
     cpu::for_rows(logits, V, [&](auto* t, cpu::RowRange r) {
       using T = std::remove_pointer_t<decltype(t)>;
       cpu::cross_entropy<T>(r, cpu::data<T>(logits), cpu::data<int64_t>(targets),
@@ -40,14 +37,10 @@ Tensor chunk_losses(const Tensor& h, const Tensor& w, const Tensor& targets, boo
     return losses;
   }
   if (use_cuda_kernels(logits)) {
-    Tensor losses = ops::empty({h.size(0)}, at::kFloat, h.device());
-    const cuda::CrossEntropy p{cuda::dtype_of(logits),
-                               h.size(0),
-                               V,
-                               cpu::data<void>(logits),
-                               cpu::data<int64_t>(targets),
-                               cpu::data<float>(losses),
-                               overwrite};
+    Tensor losses = ops::empty({n}, at::kFloat, logits.device());
+    const cuda::CrossEntropy p{
+        cuda::dtype_of(logits),   n,        V, cpu::data<void>(logits), cpu::data<int64_t>(targets),
+        cpu::data<float>(losses), overwrite};
     cuda::check_launch(cuda::cross_entropy(p, nullptr), "cross_entropy");
     return losses;
   }
@@ -57,9 +50,21 @@ Tensor chunk_losses(const Tensor& h, const Tensor& w, const Tensor& targets, boo
   if (overwrite) {
     const Tensor p = log_p.exp();
     logits =
-        p.scatter_add(1, at_target, ops::full({h.size(0), 1}, -1, log_p.scalar_type(), h.device()))
-            .to(h.scalar_type());
+        p.scatter_add(1, at_target, ops::full({n, 1}, -1, log_p.scalar_type(), logits.device()))
+            .to(logits.scalar_type());
   }
+  return losses;
+}
+
+/// Losses of rows h [n, C]; with `overwrite` also d loss / d (h W^T) in `logits`.
+Tensor chunk_losses(const Tensor& h, const Tensor& w, const Tensor& targets, double softcap,
+                    bool overwrite, Tensor& logits) {
+  logits = soft_cap(h.mm(w.t()), softcap);  // [n, V]
+  if (softcap == 0 || !overwrite) return row_losses(logits, targets, overwrite);
+  // d cap tanh(l / cap) / dl = 1 - tanh^2
+  const Tensor slope = logits.div(softcap).square_().neg_().add_(1);
+  const Tensor losses = row_losses(logits, targets, true);
+  logits.mul_(slope);
   return losses;
 }
 
@@ -80,8 +85,8 @@ Supervised supervised(const Tensor& targets) {
 }
 
 /// Sum of losses; fills dh [N, C] and dw (float32 sums, then w's dtype) when they are defined.
-Tensor loss_and_gradients(const Tensor& h, const Tensor& w, const Tensor& targets, Tensor& dh,
-                          Tensor& dw) {
+Tensor loss_and_gradients(const Tensor& h, const Tensor& w, const Tensor& targets, double softcap,
+                          Tensor& dh, Tensor& dw) {
   const Supervised s = supervised(targets);
   const int64_t n = s.rows.size(0), step = chunk_rows(h, w);
   // Not n, which filled up may be as many as there are rows of h without being the same ones.
@@ -91,8 +96,8 @@ Tensor loss_and_gradients(const Tensor& h, const Tensor& w, const Tensor& target
     const int64_t count = std::min(step, n - begin), real = std::min(count, s.count - begin);
     const Tensor rows = s.rows.narrow(0, begin, count);
     const Tensor part = all ? h.narrow(0, begin, count) : h.index_select(0, rows);
-    const Tensor losses =
-        chunk_losses(part, w, s.targets.narrow(0, begin, count).contiguous(), gradients, logits);
+    const Tensor losses = chunk_losses(part, w, s.targets.narrow(0, begin, count).contiguous(),
+                                       softcap, gradients, logits);
     total.add_(losses.narrow(0, 0, real).to(at::kDouble).sum());
     if (gradients && real < count) logits.narrow(0, real, count - real).zero_();
     if (dh.defined()) dh.index_copy_(0, rows.narrow(0, 0, real), logits.mm(w).narrow(0, 0, real));
@@ -103,7 +108,12 @@ Tensor loss_and_gradients(const Tensor& h, const Tensor& w, const Tensor& target
 
 }  // namespace
 
-Tensor linear_cross_entropy(const Tensor& h, const Tensor& w, const Tensor& targets) {
+Tensor soft_cap(const Tensor& x, double cap) {
+  return cap == 0 ? x : x.div(cap).tanh_().mul(cap);
+}
+
+Tensor linear_cross_entropy(const Tensor& h, const Tensor& w, const Tensor& targets,
+                            double softcap) {
   check_shape(targets, "targets", {h.size(0)});
   check_shape(w, "head weight", {-1, h.size(1)});
   return apply(
@@ -113,7 +123,7 @@ Tensor linear_cross_entropy(const Tensor& h, const Tensor& w, const Tensor& targ
         Tensor dh, dw;
         if (saved.needs[0]) dh = ops::zeros(h.sizes(), h.scalar_type(), h.device());
         if (saved.needs[1]) dw = ops::zeros(w.sizes(), wide_dtype(w), w.device());
-        const Tensor loss = loss_and_gradients(h.contiguous(), cast_w, targets, dh, dw);
+        const Tensor loss = loss_and_gradients(h.contiguous(), cast_w, targets, softcap, dh, dw);
         saved.tensors = {dh, dw.defined() ? dw.to(w.scalar_type()) : dw};
         return loss;
       },
@@ -125,7 +135,7 @@ Tensor linear_cross_entropy(const Tensor& h, const Tensor& w, const Tensor& targ
       });
 }
 
-Tensor token_losses(const Tensor& h, const Tensor& w, const Tensor& targets) {
+Tensor token_losses(const Tensor& h, const Tensor& w, const Tensor& targets, double softcap) {
   at::NoGradGuard guard;
   const Tensor cast_w = w.to(h.scalar_type());
   const Supervised s = supervised(targets);
@@ -134,8 +144,9 @@ Tensor token_losses(const Tensor& h, const Tensor& w, const Tensor& targets) {
   for (int64_t begin = 0; begin < s.count; begin += step) {
     const int64_t count = std::min(step, n - begin), real = std::min(count, s.count - begin);
     const Tensor rows = s.rows.narrow(0, begin, count);
-    const Tensor part = chunk_losses(h.index_select(0, rows), cast_w,
-                                     s.targets.narrow(0, begin, count).contiguous(), false, logits);
+    const Tensor part =
+        chunk_losses(h.index_select(0, rows), cast_w,
+                     s.targets.narrow(0, begin, count).contiguous(), softcap, false, logits);
     losses.index_copy_(0, rows.narrow(0, 0, real), part.narrow(0, 0, real));
   }
   return losses;

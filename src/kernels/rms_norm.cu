@@ -1,5 +1,5 @@
 // RMSNorm on CUDA: a block takes a row. The backward pass for x is
-//   dx = s (dy w - x mean(dy w x) s^2),   s = 1 / rms(x),
+//   dx = s (dy w - x mean(dy w x) s^2),   s = 1 / rms(x)   (w: 1 + w where the norm adds one),
 // and dw = sum over rows of dy x s is made in two steps without atomics, hence the same bits each
 // time: block b adds up rows b, b + kNormPartials, ... then each column's partial sums are added.
 #include "kernels/device_code.cuh"
@@ -22,7 +22,8 @@ __global__ void rms_norm_forward(RmsNorm p) {
   T* __restrict__ y = static_cast<T*>(p.y) + begin;
   const float scale = inverse_rms(x, p.width, p.eps);
   for (int64_t i = threadIdx.x; i < p.width; i += blockDim.x)
-    store(&y[i], to_float(w[i]) * rounded<T>(to_float(x[i]) * scale));
+    store(&y[i], p.adds_one ? (1.0f + to_float(w[i])) * (to_float(x[i]) * scale)
+                            : to_float(w[i]) * rounded<T>(to_float(x[i]) * scale));
 }
 
 template <typename T>
@@ -31,13 +32,13 @@ __device__ void backward_row(const RmsNormBackward& p, int64_t row, float* __res
   const T* __restrict__ dy = static_cast<const T*>(p.dy) + row * p.width;
   const T* __restrict__ w = static_cast<const T*>(p.w);
   T* __restrict__ dx = static_cast<T*>(p.dx) + row * p.width;
-  const float scale = inverse_rms(x, p.width, p.eps);
+  const float scale = inverse_rms(x, p.width, p.eps), one = p.adds_one ? 1.0f : 0.0f;
   float dot = 0;
   for (int64_t i = threadIdx.x; i < p.width; i += blockDim.x)
-    dot += to_float(dy[i]) * to_float(w[i]) * to_float(x[i]);
+    dot += to_float(dy[i]) * (one + to_float(w[i])) * to_float(x[i]);
   const float mean = block_reduce(dot, Add()) * scale * scale / static_cast<float>(p.width);
   for (int64_t i = threadIdx.x; i < p.width; i += blockDim.x) {
-    store(&dx[i], scale * (to_float(dy[i]) * to_float(w[i]) - to_float(x[i]) * mean));
+    store(&dx[i], scale * (to_float(dy[i]) * (one + to_float(w[i])) - to_float(x[i]) * mean));
     // A column belongs to one thread of the block: no other writes it.
     if (partial) partial[i] += to_float(dy[i]) * to_float(x[i]) * scale;
   }

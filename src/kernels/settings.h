@@ -9,6 +9,21 @@ namespace ft {
 /// SwiGLU's and GeGLU's non-linearity.
 enum class Activation { kSilu, kGeluTanh };
 
+/// What a norm does with its weight w: Llama rounds the normed x to its dtype, then times w; Gemma
+/// multiplies by 1 + w in float32 and rounds once.
+struct NormSettings {
+  double eps = 1e-6;
+  bool adds_one = false;
+};
+
+/// The scores of attention: scale * q k, then softcap * tanh(score / softcap) where softcap is not
+/// 0 (Gemma 2). A token sees `window` tokens, itself the last of them; 0: all before it.
+struct AttentionSettings {
+  double scale = 1;
+  int64_t window = 0;
+  double softcap = 0;
+};
+
 /// How an update too small for the weight's dtype is kept (bfloat16 weights).
 enum class MasterWeights { kNone, kKahan, kStochastic, kFloat32 };
 

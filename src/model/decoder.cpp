@@ -1,5 +1,6 @@
-// The decoder block of the Llama family (Touvron et al. 2023): pre-norm attention and gated MLP,
-// each with a residual. All activations are [N, ...] with the documents of a batch laid end to end.
+// The decoder of the Llama family (Touvron et al. 2023) and its neighbours: pre-norm attention and
+// gated MLP, each with a residual; Gemma 2 and 3 norm the two outputs as well. All activations are
+// [N, ...] with the documents of a batch laid end to end.
 #include "model/decoder.h"
 
 #include <cmath>
@@ -15,15 +16,25 @@ Tensor weight_for(const Param* param, const Tensor& x) {
   return param->value.to(x.scalar_type());
 }
 
+Tensor norm_of(const Tensor& x, const Param* weight, const ModelSpec& spec) {
+  return weight ? rms_norm(x, weight_for(weight, x), spec.norm) : x;
+}
+
 Tensor attend(const Block& block, int64_t layer, const Tensor& x, const Sequence& s,
               const ModelSpec& spec) {
   const int64_t N = x.size(0), H = spec.num_heads, K = spec.num_kv_heads, D = spec.head_dim;
-  const Tensor q = rope(block.q(x).view({N, H, D}), s.cos, s.sin);  // [N, H, D]
-  const Tensor k = rope(block.k(x).view({N, K, D}), s.cos, s.sin);  // [N, K, D]
+  const AttentionSettings settings = spec.attention(layer);
+  const Rotation& r = spec.window_rope && settings.window != 0 ? s.window_rotation : s.rotation;
+  const Tensor q = rope(norm_of(block.q(x).view({N, H, D}), block.q_norm, spec), r.cos, r.sin);
+  const Tensor k = rope(norm_of(block.k(x).view({N, K, D}), block.k_norm, spec), r.cos, r.sin);
   const Tensor v = block.v(x).view({N, K, D});
-  const Tensor y = s.cache ? s.cache->attend(layer, q, k, v, s.documents, spec.attention_scale())
-                           : attention(q, k, v, s.documents, spec.attention_scale());
+  const Tensor y = s.cache ? s.cache->attend(layer, q, k, v, s.documents, settings)
+                           : attention(q, k, v, s.documents, settings);
   return block.o(y.view({N, H * D}));  // [N, C]
+}
+
+Tensor feed_forward(const Block& block, const Tensor& x, Activation activation) {
+  return block.down(gated_act(block.gate(x), block.up(x), activation));
 }
 
 Tensor embedding_noise(const Documents& documents, int64_t C, double alpha, uint64_t key) {
@@ -41,16 +52,28 @@ Tensor embedding_noise(const Documents& documents, int64_t C, double alpha, uint
 
 }  // namespace
 
+Tensor Decoder::embed_tokens(const Tensor& tokens) const {
+  const Tensor x = embedding(tokens, embed->value);
+  if (!spec.scales_embedding) return x.to(dtype);
+  // A number of the weight's dtype, as transformers keeps it.
+  const double scale = std::sqrt(static_cast<double>(spec.hidden_size));
+  return x.mul(ops::full({}, scale, x.scalar_type()).item()).to(dtype);
+}
+
 Tensor Decoder::run_block(int64_t layer, const Tensor& x, const Sequence& s) const {
-  const Block& block = blocks[static_cast<size_t>(layer)];
-  const Tensor mixed = x.add(
-      attend(block, layer, rms_norm(x, weight_for(block.input_norm, x), spec.norm_eps), s, spec));
-  const Tensor h = rms_norm(mixed, weight_for(block.post_attention_norm, mixed), spec.norm_eps);
-  return mixed.add(block.down(gated_act(block.gate(h), block.up(h), spec.activation)));
+  const Block& b = blocks[static_cast<size_t>(layer)];
+  const Tensor y = attend(b, layer, norm_of(x, b.input_norm, spec), s, spec);
+  if (!spec.has_output_norms) {
+    const Tensor mixed = x.add(y);
+    return mixed.add(feed_forward(b, norm_of(mixed, b.post_attention_norm, spec), spec.activation));
+  }
+  const Tensor mixed = x.add(norm_of(y, b.post_attention_norm, spec));
+  const Tensor z = feed_forward(b, norm_of(mixed, b.pre_feedforward_norm, spec), spec.activation);
+  return mixed.add(norm_of(z, b.post_feedforward_norm, spec));
 }
 
 Tensor Decoder::forward(const Sequence& sequence) const {
-  Tensor x = embedding(sequence.tokens, embed->value).to(dtype);  // [N, C]
+  Tensor x = embed_tokens(sequence.tokens);  // [N, C]
   if (noise_key != 0 && noise_alpha > 0)
     x = x.add(embedding_noise(sequence.documents, x.size(1), noise_alpha, noise_key)
                   .to(x.device(), x.scalar_type()));
@@ -63,11 +86,11 @@ Tensor Decoder::forward(const Sequence& sequence) const {
     x = recompute_blocks && at::GradMode::is_enabled() ? recompute(block, x) : block(x);
   }
   if (sequence.cache) sequence.cache->advance(sequence.documents);
-  return rms_norm(x, weight_for(norm, x), spec.norm_eps);
+  return norm_of(x, norm, spec);
 }
 
 Tensor Decoder::logits(const Tensor& h) const {
-  return ops::linear(h, weight_for(head, h));
+  return soft_cap(ops::linear(h, weight_for(head, h)), spec.logit_softcap);
 }
 
 std::vector<Linear*> Decoder::linears() {
@@ -106,10 +129,13 @@ Sequence make_sequence(const ModelSpec& spec, const Batch& batch, at::Device dev
   s.targets = ops::from_vector(batch.targets, device);
   s.documents.bounds = batch.bounds;
   const Tensor positions = ops::from_vector(batch.positions, device).to(at::kFloat);
-  const Tensor frequencies = ops::from_vector(rope_frequencies(spec.rope, spec.head_dim), device);
-  const Tensor angles = positions.unsqueeze(1).mul(frequencies.unsqueeze(0));  // [N, D/2]
-  s.cos = angles.cos();
-  s.sin = angles.sin();
+  const auto rotation = [&](const RopeSpec& rope) -> Rotation {
+    const Tensor frequencies = ops::from_vector(rope_frequencies(rope, spec.head_dim), device);
+    const Tensor angles = positions.unsqueeze(1).mul(frequencies.unsqueeze(0));  // [N, D/2]
+    return {angles.cos(), angles.sin()};
+  };
+  s.rotation = rotation(spec.rope);
+  if (spec.window_rope) s.window_rotation = rotation(*spec.window_rope);
   return s;
 }
 
@@ -117,20 +143,25 @@ Decoder make_decoder(const ModelSpec& spec, ParamStore& params, at::ScalarType d
   Decoder d;
   d.spec = spec;
   d.dtype = dtype;
-  d.embed = &params.at("model.embed_tokens.weight");
+  const std::string trunk = spec.trunk();
+  d.embed = &params.at(trunk + "embed_tokens.weight");
   for (int64_t i = 0; i < spec.num_layers; ++i) {
-    const std::string layer = "model.layers." + std::to_string(i) + ".";
+    const std::string layer = trunk + "layers." + std::to_string(i) + ".";
+    const auto norm_at = [&](const char* module) {
+      return params.find(layer + module + ".weight");
+    };
     const auto linear_at = [&](const std::string& module) {
       const std::string name = layer + module;
       return Linear{name, &params.at(name + ".weight"), params.find(name + ".bias"), nullptr};
     };
     d.blocks.push_back(
-        {&params.at(layer + "input_layernorm.weight"), linear_at("self_attn.q_proj"),
-         linear_at("self_attn.k_proj"), linear_at("self_attn.v_proj"),
-         linear_at("self_attn.o_proj"), &params.at(layer + "post_attention_layernorm.weight"),
+        {norm_at("input_layernorm"), linear_at("self_attn.q_proj"), linear_at("self_attn.k_proj"),
+         linear_at("self_attn.v_proj"), linear_at("self_attn.o_proj"), norm_at("self_attn.q_norm"),
+         norm_at("self_attn.k_norm"), norm_at("post_attention_layernorm"),
+         norm_at("pre_feedforward_layernorm"), norm_at("post_feedforward_layernorm"),
          linear_at("mlp.gate_proj"), linear_at("mlp.up_proj"), linear_at("mlp.down_proj")});
   }
-  d.norm = &params.at("model.norm.weight");
+  d.norm = &params.at(trunk + "norm.weight");
   d.head = spec.is_tied ? d.embed : &params.at("lm_head.weight");
   return d;
 }

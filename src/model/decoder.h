@@ -10,19 +10,29 @@
 
 namespace ft {
 
+/// Angles of the rotary embedding: cosines and sines, [N, D/2] float32.
+struct Rotation {
+  Tensor cos, sin;
+};
+
 /// A packed batch on its device, with what every layer needs of it computed once.
 struct Sequence {
-  Tensor tokens;    ///< [N] int64
-  Tensor targets;   ///< [N] int64, undefined when there are none
-  Tensor cos, sin;  ///< [N, D/2] float32
+  Tensor tokens;                       ///< [N] int64
+  Tensor targets;                      ///< [N] int64, undefined when there are none
+  Rotation rotation, window_rotation;  ///< of all layers, of those with a window
   Documents documents;
   KvCache* cache = nullptr;
 };
 
+/// Weights of a block. The norms are named as in the checkpoint; what post_attention_layernorm
+/// means depends on the family: the norm before the MLP, or (Gemma 2, 3) that of attention's
+/// output.
 struct Block {
   Param* input_norm;
   Linear q, k, v, o;
+  Param *q_norm, *k_norm;  ///< null: none
   Param* post_attention_norm;
+  Param *pre_feedforward_norm, *post_feedforward_norm;  ///< null: none
   Linear gate, up, down;
 };
 
@@ -40,11 +50,13 @@ struct Decoder {
   double noise_alpha = 0;
   uint64_t noise_key = 0;
 
+  /// Token ids [N] -> their embeddings as the first block takes them, [N, C].
+  Tensor embed_tokens(const Tensor& tokens) const;
   /// Hidden states after the final norm, [N, C].
   Tensor forward(const Sequence& sequence) const;
   /// x [N, C] -> [N, C] through block `layer`.
   Tensor run_block(int64_t layer, const Tensor& x, const Sequence& sequence) const;
-  /// Logits of hidden states h [n, C] -> [n, V] in h's dtype.
+  /// Logits of hidden states h [n, C] -> [n, V] in h's dtype, capped where the family does.
   Tensor logits(const Tensor& h) const;
 
   std::vector<Linear*> linears();

@@ -1,14 +1,16 @@
 // The table of model families, and what their configs share.
+#include "model/families.h"
+
 #include <cmath>
 
 #include "base/error.h"
 #include "base/names.h"
-#include "model/spec.h"
 
 namespace ft {
 
 using FamilyFunction = ModelSpec(const Json& config, const std::string& where);
-FamilyFunction make_llama;
+FamilyFunction make_llama, make_mistral, make_qwen2, make_qwen3, make_gemma, make_gemma2,
+    make_gemma3_text, make_gemma3;
 
 namespace {
 
@@ -18,24 +20,34 @@ struct Family {
 };
 constexpr Family kFamilies[] = {
     {"llama", "Llama 2, 3, 3.1, 3.2 and models of the same shape (SmolLM2)", make_llama},
+    {"mistral", "Mistral 7B, Nemo", make_mistral},
+    {"qwen2", "Qwen 2, 2.5", make_qwen2},
+    {"qwen3", "Qwen 3, dense", make_qwen3},
+    {"gemma", "Gemma 1", make_gemma},
+    {"gemma2", "Gemma 2", make_gemma2},
+    {"gemma3_text", "Gemma 3, text only (270M, 1B)", make_gemma3_text},
+    {"gemma3", "Gemma 3, image and text (4B, 12B, 27B), of which the language model", make_gemma3},
 };
 
 /// What every family needs, so that a broken file cannot cost memory or train to NaN.
 void check_spec(const ModelSpec& s, const std::string& where) {
-  constexpr int64_t kMostLayers = 4096;  // the deepest published models have about 130
-  if (s.num_layers > kMostLayers)
-    fail_input(where, ": num_hidden_layers: ", s.num_layers, ", at most ", kMostLayers,
-               " are wanted");
-  if (!(s.norm_eps >= 0 && s.norm_eps < 1))
-    fail_input(where, ": rms_norm_eps: ", s.norm_eps, ", a number from 0 to 1 is wanted");
-  if (!(s.rope.theta > 0 && std::isfinite(s.rope.theta)))
-    fail_input(where, ": rope_theta: ", s.rope.theta, ", a positive number is wanted");
+  if (!(s.norm.eps >= 0 && s.norm.eps < 1))
+    fail_input(where, ": rms_norm_eps: ", s.norm.eps, ", a number from 0 to 1 is wanted");
+  for (const RopeSpec* rope : {&s.rope, s.window_rope ? &*s.window_rope : &s.rope})
+    if (!(rope->theta > 0 && std::isfinite(rope->theta)))
+      fail_input(where, ": rope_theta: ", rope->theta, ", a positive number is wanted");
 }
 
 }  // namespace
 
-double ModelSpec::attention_scale() const {
-  return 1.0 / std::sqrt(static_cast<double>(head_dim));
+AttentionSettings ModelSpec::attention(int64_t layer) const {
+  const double scalar = query_scalar != 0 ? query_scalar : static_cast<double>(head_dim);
+  return {1.0 / std::sqrt(scalar), windows[static_cast<size_t>(layer)], attention_softcap};
+}
+
+const Json& text_config(const Json& config) {
+  const Json* text = config.get_set("text_config");
+  return text ? *text : config;
 }
 
 ModelSpec make_spec(const Json& config, const std::string& where) {
@@ -60,9 +72,91 @@ ModelSpec make_spec(const Json& config, const std::string& where) {
   return spec;
 }
 
-RopeSpec read_rope(const Json& config, double default_theta, const std::string& where) {
+int64_t read_size(const Json& config, const char* key, int64_t fallback, const std::string& where) {
+  const int64_t value = get_int(config, key, where).value_or(fallback);
+  if (value <= 0 || value > (int64_t{1} << 31))
+    fail_input(where, ": ", key, ": ", value, " is no usable size");
+  return value;
+}
+
+ModelSpec read_common(const Json& config, const ConfigDefaults& defaults,
+                      const std::string& where) {
+  ModelSpec s;
+  s.vocab_size = read_size(config, "vocab_size", defaults.vocab_size, where);
+  s.hidden_size = read_size(config, "hidden_size", defaults.hidden_size, where);
+  s.intermediate_size = read_size(config, "intermediate_size", defaults.intermediate_size, where);
+  s.num_layers = read_size(config, "num_hidden_layers", defaults.num_layers, where);
+  s.num_heads = read_size(config, "num_attention_heads", defaults.num_heads, where);
+  s.num_kv_heads =
+      read_size(config, "num_key_value_heads",
+                defaults.num_kv_heads != 0 ? defaults.num_kv_heads : s.num_heads, where);
+  s.head_dim =
+      read_size(config, "head_dim",
+                defaults.head_dim != 0 ? defaults.head_dim : s.hidden_size / s.num_heads, where);
+  s.max_positions = read_size(config, "max_position_embeddings", defaults.max_positions, where);
+  s.norm.eps = get_double(config, "rms_norm_eps", where).value_or(1e-6);
+  s.is_tied = get_bool(config, "tie_word_embeddings", where).value_or(defaults.is_tied);
+  constexpr int64_t kMostLayers = 4096;  // the deepest published models have about 130
+  if (s.num_layers > kMostLayers)
+    fail_input(where, ": num_hidden_layers: ", s.num_layers, ", at most ", kMostLayers,
+               " are wanted");
+  s.windows.assign(static_cast<size_t>(s.num_layers), 0);
+  if (s.num_heads % s.num_kv_heads != 0)
+    fail_input(where, ": num_attention_heads (", s.num_heads,
+               ") is no multiple of num_key_value_heads (", s.num_kv_heads, ")");
+  if (s.head_dim % 2 != 0)
+    fail_input(where, ": head_dim: ", s.head_dim, " is odd; rotary embedding needs pairs");
+  s.rope = read_rope(config, config.get_set("rope_parameters"), 10000, where);
+  return s;
+}
+
+void want_activation(const Json& config, const char* key, Activation activation,
+                     const std::string& where) {
+  const auto name = get_string(config, key, where);
+  const bool is_silu = activation == Activation::kSilu;
+  if (!name || (is_silu ? *name == "silu" : *name == "gelu_pytorch_tanh" || *name == "gelu"))
+    return;
+  fail_input(where, ": ", key, ": ", printable(*name), " is not supported; ",
+             is_silu ? "silu" : "gelu_pytorch_tanh", " is wanted");
+}
+
+void read_attention_bias(const Json& config, ModelSpec& spec, const std::string& where) {
+  spec.qkv_bias = spec.o_bias = get_bool(config, "attention_bias", where).value_or(false);
+}
+
+void read_windows(const Json& config, std::optional<int64_t> window,
+                  bool (*slides)(int64_t layer, int64_t parameter), int64_t parameter,
+                  ModelSpec& spec, const std::string& where) {
+  const Json* types = config.get_set("layer_types");
+  if (types &&
+      (!types->is_array() || types->array().size() != static_cast<size_t>(spec.num_layers)))
+    fail_input(where, ": layer_types: a list of ", spec.num_layers, " entries is wanted");
+  for (size_t i = 0; i < spec.windows.size(); ++i) {
+    bool is_sliding = slides(static_cast<int64_t>(i), parameter);
+    if (types) {
+      const Json& type = types->array()[i];
+      is_sliding = type == Json("sliding_attention");
+      if (!is_sliding && type != Json("full_attention"))
+        fail_input(where, ": layer_types: ", printable(type.dump()),
+                   " is not supported; sliding_attention or full_attention is wanted");
+    }
+    spec.windows[i] = is_sliding ? window.value_or(0) : 0;
+  }
+}
+
+double read_softcap(const Json& config, const char* key, std::optional<double> fallback,
+                    const std::string& where) {
+  const Json* value = config.get(key);
+  if (value && value->is_null()) return 0;
+  const auto cap = value ? get_double(config, key, where) : fallback;
+  if (cap && !(*cap > 0 && std::isfinite(*cap)))
+    fail_input(where, ": ", key, ": ", *cap, ", a positive number or null is wanted");
+  return cap.value_or(0);
+}
+
+RopeSpec read_rope(const Json& config, const Json* parameters, double default_theta,
+                   const std::string& where) {
   RopeSpec rope;
-  const Json* parameters = config.get_set("rope_parameters");
   const Json* scaling = config.get_set("rope_scaling");
   const Json* source = scaling ? scaling : parameters;
   rope.theta = get_double(config, "rope_theta", where).value_or(default_theta);

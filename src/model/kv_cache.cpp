@@ -3,8 +3,29 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "kernels/attention.h"
 
 namespace ft {
+namespace {
+
+/// New tokens q [T, H, D] at positions `seen` and on, keys and values [K, L, D] from position
+/// `first` on -> [T, H, D].
+Tensor attend_cached(const Tensor& q, const Tensor& keys, const Tensor& values, int64_t seen,
+                     int64_t first, const AttentionSettings& settings) {
+  const int64_t T = q.size(0), L = keys.size(1);
+  OptTensor visible;  // one new token sees all that it is given
+  if (T > 1 || settings.softcap != 0)
+    visible = visible_keys(seen, T, first, L, settings.window, q.device());
+  if (settings.softcap != 0)
+    return attend_plainly(q, keys.transpose(0, 1), values.transpose(0, 1), *visible, settings);
+  return at::_ops::scaled_dot_product_attention::call(q.transpose(0, 1).unsqueeze(0),
+                                                      keys.unsqueeze(0), values.unsqueeze(0),
+                                                      visible, 0.0, false, settings.scale, true)
+      .squeeze(0)
+      .transpose(0, 1);
+}
+
+}  // namespace
 
 KvCache::KvCache(const ModelSpec& spec, int64_t num_sequences, int64_t capacity,
                  at::ScalarType dtype, at::Device device)
@@ -17,7 +38,7 @@ KvCache::KvCache(const ModelSpec& spec, int64_t num_sequences, int64_t capacity,
 }
 
 Tensor KvCache::attend(int64_t layer, const Tensor& q, const Tensor& k, const Tensor& v,
-                       const Documents& documents, double scale) {
+                       const Documents& documents, const AttentionSettings& settings) {
   const auto index = static_cast<size_t>(layer);
   const bool fresh =
       std::all_of(lengths_.begin(), lengths_.end(), [](int64_t n) { return n == 0; });
@@ -27,23 +48,21 @@ Tensor KvCache::attend(int64_t layer, const Tensor& q, const Tensor& k, const Te
                   seen = lengths_[s];
     if (T == 0) continue;
     FT_INVARIANT(seen + T <= capacity_);
-    const Tensor keys =
-        keys_[index].select(0, static_cast<int64_t>(s)).narrow(1, 0, seen + T);  // [K, L, D]
-    const Tensor values = values_[index].select(0, static_cast<int64_t>(s)).narrow(1, 0, seen + T);
-    keys.narrow(1, seen, T).copy_(k.narrow(0, begin, T).transpose(0, 1));
-    values.narrow(1, seen, T).copy_(v.narrow(0, begin, T).transpose(0, 1));
+    const auto sequence = static_cast<int64_t>(s);
+    const Tensor all_keys = keys_[index].select(0, sequence);  // [K, capacity, D]
+    const Tensor all_values = values_[index].select(0, sequence);
+    all_keys.narrow(1, seen, T).copy_(k.narrow(0, begin, T).transpose(0, 1));
+    all_values.narrow(1, seen, T).copy_(v.narrow(0, begin, T).transpose(0, 1));
     if (fresh) continue;
-    OptTensor mask;
-    if (T > 1) {  // new token t sees the old ones and the new ones up to itself
-      const Tensor row = ops::arange(T, at::kLong, q.device()).add(seen).unsqueeze(1);
-      mask = ops::arange(seen + T, at::kLong, q.device()).unsqueeze(0).le(row);
-    }
-    const Tensor y = at::_ops::scaled_dot_product_attention::call(
-        q.narrow(0, begin, T).transpose(0, 1).unsqueeze(0), keys.unsqueeze(0), values.unsqueeze(0),
-        mask, 0.0, false, scale, true);
-    out.narrow(0, begin, T).copy_(y.squeeze(0).transpose(0, 1));
+    // The window of the first new token begins at the first key that any of them sees.
+    const int64_t first =
+        settings.window == 0 ? 0 : std::max<int64_t>(0, seen + 1 - settings.window);
+    const Tensor keys = all_keys.narrow(1, first, seen + T - first);
+    const Tensor values = all_values.narrow(1, first, seen + T - first);
+    out.narrow(0, begin, T)
+        .copy_(attend_cached(q.narrow(0, begin, T), keys, values, seen, first, settings));
   }
-  return fresh ? attention(q, k, v, documents, scale) : out;
+  return fresh ? attention(q, k, v, documents, settings) : out;
 }
 
 void KvCache::advance(const Documents& documents) {

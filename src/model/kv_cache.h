@@ -17,7 +17,7 @@ class KvCache {
   /// far. q [N, H, D], k and v [N, K, D], one document per sequence (an empty one takes no part) ->
   /// [N, H, D].
   Tensor attend(int64_t layer, const Tensor& q, const Tensor& k, const Tensor& v,
-                const Documents& documents, double scale);
+                const Documents& documents, const AttentionSettings& settings);
   /// After the last layer: the new tokens now count as seen.
   void advance(const Documents& documents);
   int64_t length(int64_t sequence) const { return lengths_[static_cast<size_t>(sequence)]; }

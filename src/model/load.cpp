@@ -1,5 +1,6 @@
-// Weights keep the names of the checkpoint, so loading is a walk over the names that the spec
-// implies, and saving is the same in reverse.
+// Weights have the names of transformers' model, which are those of the checkpoint but for image
+// and text models, where three layouts are in circulation (our_name). Loading is a walk over the
+// names that the spec implies.
 #include "model/load.h"
 
 #include <set>
@@ -37,13 +38,6 @@ at::ScalarType to_scalar_type(DType dtype) {
   return at::kFloat;
 }
 
-DType from_scalar_type(at::ScalarType type) {
-  for (const DType d : {DType::kBool, DType::kU8, DType::kI8, DType::kI16, DType::kI32, DType::kI64,
-                        DType::kF16, DType::kBF16, DType::kF32, DType::kF64})
-    if (to_scalar_type(d) == type) return d;
-  fail(Code::kInternal, "no safetensors dtype for ", c10::toString(type));
-}
-
 struct Expected {
   std::string name;
   std::vector<int64_t> shape;
@@ -52,24 +46,34 @@ struct Expected {
 std::vector<Expected> expected_tensors(const ModelSpec& s) {
   const int64_t C = s.hidden_size, F = s.intermediate_size, q = s.num_heads * s.head_dim,
                 kv = s.num_kv_heads * s.head_dim;
-  std::vector<Expected> all = {{"model.embed_tokens.weight", {s.vocab_size, C}}};
+  const std::string trunk = s.trunk();
+  std::vector<Expected> all = {{trunk + "embed_tokens.weight", {s.vocab_size, C}}};
   for (int64_t i = 0; i < s.num_layers; ++i) {
-    const std::string layer = "model.layers." + std::to_string(i) + ".";
+    const std::string layer = trunk + "layers." + std::to_string(i) + ".";
+    const auto norm_at = [&](const char* module, int64_t size) {
+      all.push_back({layer + module + ".weight", {size}});
+    };
     const auto linear_at = [&](const char* module, int64_t out, int64_t in, bool has_bias) {
       all.push_back({layer + module + ".weight", {out, in}});
       if (has_bias) all.push_back({layer + module + ".bias", {out}});
     };
-    all.push_back({layer + "input_layernorm.weight", {C}});
+    norm_at("input_layernorm", C);
     linear_at("self_attn.q_proj", q, C, s.qkv_bias);
     linear_at("self_attn.k_proj", kv, C, s.qkv_bias);
     linear_at("self_attn.v_proj", kv, C, s.qkv_bias);
     linear_at("self_attn.o_proj", C, q, s.o_bias);
-    all.push_back({layer + "post_attention_layernorm.weight", {C}});
+    if (s.has_qk_norm)
+      for (const char* module : {"self_attn.q_norm", "self_attn.k_norm"})
+        norm_at(module, s.head_dim);
+    norm_at("post_attention_layernorm", C);
+    if (s.has_output_norms)
+      for (const char* module : {"pre_feedforward_layernorm", "post_feedforward_layernorm"})
+        norm_at(module, C);
     linear_at("mlp.gate_proj", F, C, s.mlp_bias);
     linear_at("mlp.up_proj", F, C, s.mlp_bias);
     linear_at("mlp.down_proj", C, F, s.mlp_bias);
   }
-  all.push_back({"model.norm.weight", {C}});
+  all.push_back({trunk + "norm.weight", {C}});
   if (!s.is_tied) all.push_back({"lm_head.weight", {s.vocab_size, C}});
   return all;
 }
@@ -89,12 +93,30 @@ void check_tied_head(const StoredTensor& head, const StoredTensor& embed, const 
   if (head.dtype == embed.dtype && head.bytes.size() == embed.bytes.size() &&
       std::equal(head.bytes.begin(), head.bytes.end(), embed.bytes.begin()))
     return;
-  fail_input(folder.string(),
-             ": lm_head.weight: differs from model.embed_tokens.weight although config.json says "
-             "tie_word_embeddings: true; set it to false to use both, or remove lm_head.weight");
+  fail_input(folder.string(), ": ", head.name, ": differs from ", embed.name,
+             " although config.json says "
+             "tie_word_embeddings: true; set it to false to use both, or remove ",
+             head.name);
 }
 
 using StoredByName = std::map<std::string, const StoredTensor*>;
+
+/// The weights by our names; the vision tensors of an image and text model go to `model.vision`.
+StoredByName sort_tensors(const std::vector<StoredTensor>& tensors, const ModelSpec& spec,
+                          Model& model) {
+  StoredByName stored;
+  for (const StoredTensor& t : tensors) {
+    if (spec.has_vision && is_vision_name(t.name)) {
+      model.vision.push_back(t);
+      continue;
+    }
+    const auto [other, is_new] = stored.emplace(our_name(t.name, spec), &t);
+    if (!is_new)
+      fail_input(model.folder.string(), ": ", printable(t.name), " and ",
+                 printable(other->second->name), " are the same weight in two layouts");
+  }
+  return stored;
+}
 
 void check_names(const std::vector<Expected>& expected, const StoredByName& stored,
                  const fs::path& folder) {
@@ -123,6 +145,19 @@ void check_names(const std::vector<Expected>& expected, const StoredByName& stor
 }
 
 }  // namespace
+
+std::string our_name(std::string_view stored, const ModelSpec& spec) {
+  for (const std::string_view trunk : {"language_model.model.", "model.language_model.", "model."})
+    if (stored.starts_with(trunk)) return spec.trunk() + std::string(stored.substr(trunk.size()));
+  constexpr std::string_view kHead = "language_model.lm_head";
+  if (stored.starts_with(kHead)) stored.remove_prefix(kHead.find("lm_head"));
+  return std::string(stored);
+}
+
+bool is_vision_name(std::string_view stored) {
+  if (stored.starts_with("model.")) stored.remove_prefix(std::string_view("model.").size());
+  return stored.starts_with("vision_tower.") || stored.starts_with("multi_modal_projector.");
+}
 
 at::ScalarType parse_dtype(const std::string& name) {
   if (name == "bfloat16") return at::kBFloat16;
@@ -164,13 +199,16 @@ std::unique_ptr<Model> load_model(const fs::path& folder, std::optional<at::Scal
   model->folder = folder;
   model->device = device;
   const ModelSpec spec = load_spec(folder, &model->config);
+  if (dtype == at::kHalf && spec.has_output_norms)
+    fail_usage("dtype: float16: the activations of ", spec.family,
+               " exceed its range; bfloat16 or float32 is wanted");
   const std::vector<StoredTensor> tensors = read_model_tensors(folder);
-  StoredByName stored;
-  for (const StoredTensor& t : tensors) stored[t.name] = &t;
+  StoredByName stored = sort_tensors(tensors, spec, *model);
   const std::vector<Expected> expected = expected_tensors(spec);
   check_names(expected, stored, folder);
+  const std::string embed = spec.trunk() + "embed_tokens.weight";
   if (spec.is_tied && stored.contains("lm_head.weight"))
-    check_tied_head(*stored["lm_head.weight"], *stored["model.embed_tokens.weight"], folder);
+    check_tied_head(*stored["lm_head.weight"], *stored[embed], folder);
   for (const Expected& e : expected) {
     const Tensor mapped = to_tensor(*stored[e.name]);
     if (!mapped.is_floating_point())
@@ -180,55 +218,9 @@ std::unique_ptr<Model> load_model(const fs::path& folder, std::optional<at::Scal
         model->params.add(e.name, value, value.const_data_ptr() == mapped.const_data_ptr());
     param.stored = mapped.scalar_type();
   }
-  const auto embed_dtype = model->params.at("model.embed_tokens.weight").value.scalar_type();
+  const auto embed_dtype = model->params.at(embed).value.scalar_type();
   model->decoder = make_decoder(spec, model->params, dtype.value_or(embed_dtype));
   return model;
-}
-
-void save_tensors(const fs::path& file, const NamedTensors& tensors) {
-  std::vector<Tensor> host;  // keeps copies alive until they are written
-  std::vector<TensorToWrite> rows;
-  for (const auto& [name, tensor] : tensors) {
-    host.push_back(tensor.detach().to(at::kCPU).contiguous());
-    rows.push_back({name, from_scalar_type(tensor.scalar_type()), tensor.sizes().vec(),
-                    host.back().const_data_ptr()});
-  }
-  write_safetensors(file, rows);
-}
-
-void copy_tokenizer_files(const fs::path& from, const fs::path& to) {
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "tokenizer.model",
-                           "special_tokens_map.json", "added_tokens.json", "vocab.json",
-                           "merges.txt", "chat_template.jinja", "chat_template.json"})
-    if (fs::exists(from / name)) write_file(to / name, read_file(from / name));
-}
-
-void save_model(const Model& model, const NamedTensors& tensors, at::ScalarType dtype, bool is_tied,
-                const fs::path& folder) {
-  save_tensors(folder / "model.safetensors", tensors);
-  Json config = model.config;
-  // Both spellings: transformers 5 reads dtype, everything older torch_dtype.
-  for (const char* key : {"torch_dtype", "dtype"}) config.set(key, dtype_text(dtype));
-  config.set("tie_word_embeddings", is_tied);
-  const RopeSpec& rope = model.decoder.spec.rope;
-  config.set("rope_theta", rope.theta);
-  Json parameters = Json::Object{{"rope_type", rope.type}, {"rope_theta", rope.theta}};
-  if (rope.type != "default") parameters.set("factor", rope.factor);
-  if (rope.type == "llama3") {
-    parameters.set("low_freq_factor", rope.low_freq_factor);
-    parameters.set("high_freq_factor", rope.high_freq_factor);
-    parameters.set("original_max_position_embeddings",
-                   static_cast<int64_t>(rope.original_max_positions));
-  }
-  Json scaling = parameters;
-  scaling.erase("rope_theta");
-  config.set("rope_parameters", parameters);
-  config.set("rope_scaling", rope.type == "default" ? Json() : scaling);
-  write_file(folder / "config.json", config.dump_indented() + "\n");
-  if (fs::exists(model.folder / "generation_config.json"))
-    write_file(folder / "generation_config.json",
-               read_file(model.folder / "generation_config.json"));
-  copy_tokenizer_files(model.folder, folder);
 }
 
 }  // namespace ft

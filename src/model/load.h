@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "base/safetensors.h"
 #include "model/decoder.h"
 #include "model/params.h"
 
@@ -13,6 +14,7 @@ struct Model {
   std::filesystem::path folder;
   Json config;  ///< config.json as it stands there
   ParamStore params;
+  std::vector<StoredTensor> vision;  ///< of an image and text model: carried into what is written
   Decoder decoder;
   at::Device device = at::kCPU;
 };
@@ -27,16 +29,29 @@ std::unique_ptr<Model> load_model(const std::filesystem::path& folder,
                                   std::optional<at::ScalarType> dtype, at::Device device);
 
 /// A tensor of a stored one: zero copy where the dtype allows.
-Tensor to_tensor(const struct StoredTensor& stored);
+Tensor to_tensor(const StoredTensor& stored);
 
 /// A weight to be written: name, and the tensor in the dtype that the file shall have.
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 void save_tensors(const std::filesystem::path& file, const NamedTensors& tensors);
 
-/// Writes an HF model folder into `folder` (which exists): weights, config.json with `is_tied` and
-/// `dtype`, tokenizer and generation files copied byte for byte from the model's own folder.
-void save_model(const Model& model, const NamedTensors& tensors, at::ScalarType dtype, bool is_tied,
+/// What save_model writes besides the weights.
+struct SaveOptions {
+  at::ScalarType dtype;    ///< for config.json
+  bool is_tied = true;     ///< the head is the embedding
+  bool text_only = false;  ///< of an image and text model, only the language model
+};
+
+/// Writes an HF model folder into `folder` (which exists): weights, config.json in the styles of
+/// transformers 4 and 5, tokenizer and generation files copied byte for byte from the model's own
+/// folder. An image and text model gets its vision tensors unchanged, in the layout of the Hub.
+void save_model(const Model& model, const NamedTensors& tensors, const SaveOptions& options,
                 const std::filesystem::path& folder);
+
+/// The name that this program gives a stored weight of the language model: checkpoints and adapters
+/// of image and text models exist in several layouts. Names it does not know stay as they are.
+std::string our_name(std::string_view stored, const ModelSpec& spec);
+bool is_vision_name(std::string_view stored);
 
 /// Copies tokenizer and template files byte for byte.
 void copy_tokenizer_files(const std::filesystem::path& from, const std::filesystem::path& to);

@@ -5,13 +5,14 @@ namespace ft {
 Tensor sft_loss(const Model& model, const Batch& batch) {
   const Sequence sequence = make_training_sequence(model.decoder.spec, batch, model.device);
   return linear_cross_entropy(model.decoder.forward(sequence), model.decoder.head->value,
-                              sequence.targets);
+                              sequence.targets, model.decoder.spec.logit_softcap);
 }
 
 Tensor sft_token_losses(const Model& model, const Batch& batch) {
   at::NoGradGuard guard;
   const Sequence sequence = make_training_sequence(model.decoder.spec, batch, model.device);
-  return token_losses(model.decoder.forward(sequence), model.decoder.head->value, sequence.targets)
+  return token_losses(model.decoder.forward(sequence), model.decoder.head->value, sequence.targets,
+                      model.decoder.spec.logit_softcap)
       .to(at::kCPU);
 }
 

@@ -85,6 +85,13 @@ void Trainer::report_start() const {
   std::snprintf(share, sizeof share, "%.4f",
                 100.0 * static_cast<double>(trained) / static_cast<double>(all));
   log_info("trainable  ", trained, " of ", all, " parameters (", share, " %)");
+  if (session_.adapters && model.decoder.spec.is_tied &&
+      (model.decoder.head->is_trainable() || model.decoder.embed->is_trainable()))
+    log_info("tied       embedding and output head are ",
+             model.decoder.head == model.decoder.embed
+                 ? "one tensor and stay so (lora.ensure_weight_tying)"
+                 : "tensors of their own from here on, as in PEFT (lora.ensure_weight_tying: true "
+                   "keeps them one)");
   log_info("data       ", counts_.examples, " ", format_, " examples, ", counts_.tokens,
            " tokens, ", counts_.targets, " trained on (data.train_on: ", config_.data.train_on,
            "); eval: ", eval_.size(), " examples");
@@ -265,7 +272,9 @@ void Trainer::write_final(const fs::path& folder) const {
   } else {
     NamedTensors tensors;
     for (const Param& p : model.params.all()) tensors.emplace_back(p.name, p.value);
-    save_model(model, tensors, model.decoder.dtype, model.decoder.spec.is_tied, staged.path());
+    save_model(model, tensors,
+               {model.decoder.dtype, model.decoder.spec.is_tied, config_.save.text_only},
+               staged.path());
   }
   staged.commit();
 }

@@ -62,27 +62,37 @@ void compare(const Op& op, const Launch& launch, const std::vector<Tensor>& wide
 TEST(CudaEmulated, RmsNorm) {
   const std::vector<int64_t> shapes[] = {{1, 1},    {1, 7},    {3, 64}, {2, 257},
                                          {5, 1000}, {2, 4099}, {513, 8}};  // past kNormPartials
-  for (const auto& shape : shapes) {
-    SCOPED_TRACE(shape_text(shape));
-    const int64_t rows = shape[0], width = shape[1];
-    const double eps = 1e-6;
-    const Launch launch = [&](const std::vector<Tensor>& in, const Tensor& dy) {
-      const Tensor &x = in[0], &w = in[1];
-      const Tensor y = filled_like(x), dx = filled_like(x);
-      const Tensor dw = ops::full({width}, NAN, at::kFloat);
-      const Tensor partial = ops::full({emulated::kNormPartials, width}, NAN, at::kFloat);
-      const auto feps = static_cast<float>(eps);
-      EXPECT_EQ(emulated::rms_norm({dtype_of(x), rows, width, data(x), data(w), feps, data(y)}, {}),
-                cudaSuccess);
-      const emulated::RmsNormBackward p{
-          dtype_of(x), rows, width,    data(dy),        data(x),
-          data(w),     feps, data(dx), data<float>(dw), data<float>(partial)};
-      EXPECT_EQ(emulated::rms_norm_backward(p, {}), cudaSuccess);
-      return std::vector<Tensor>{y, dx, dw.to(w.scalar_type())};
-    };
-    compare([&](const std::vector<Tensor>& in) { return rms_norm(in[0], in[1], eps); }, launch,
-            {normal(shape, 1), normal({width}, 2)});
-  }
+  for (const auto& shape : shapes)
+    for (const bool adds_one : {false, true}) {
+      SCOPED_TRACE(shape_text(shape));
+      const int64_t rows = shape[0], width = shape[1];
+      const NormSettings settings{1e-6, adds_one};
+      const Launch launch = [&](const std::vector<Tensor>& in, const Tensor& dy) {
+        const Tensor &x = in[0], &w = in[1];
+        const Tensor y = filled_like(x), dx = filled_like(x);
+        const Tensor dw = ops::full({width}, NAN, at::kFloat);
+        const Tensor partial = ops::full({emulated::kNormPartials, width}, NAN, at::kFloat);
+        const auto feps = static_cast<float>(settings.eps);
+        EXPECT_EQ(emulated::rms_norm(
+                      {dtype_of(x), rows, width, data(x), data(w), feps, adds_one, data(y)}, {}),
+                  cudaSuccess);
+        const emulated::RmsNormBackward p{dtype_of(x),
+                                          rows,
+                                          width,
+                                          data(dy),
+                                          data(x),
+                                          data(w),
+                                          feps,
+                                          adds_one,
+                                          data(dx),
+                                          data<float>(dw),
+                                          data<float>(partial)};
+        EXPECT_EQ(emulated::rms_norm_backward(p, {}), cudaSuccess);
+        return std::vector<Tensor>{y, dx, dw.to(w.scalar_type())};
+      };
+      compare([&](const std::vector<Tensor>& in) { return rms_norm(in[0], in[1], settings); },
+              launch, {normal(shape, 1), normal({width}, 2)});
+    }
 }
 
 TEST(CudaEmulated, RmsNormBackwardWithoutWeightGradient) {
@@ -90,8 +100,8 @@ TEST(CudaEmulated, RmsNormBackwardWithoutWeightGradient) {
                dy = normal({3, 40}, 3).to(at::kFloat), dx = filled_like(x), again = filled_like(x);
   const Tensor dw = ops::empty({40}, at::kFloat),
                partial = ops::empty({emulated::kNormPartials, 40}, at::kFloat);
-  emulated::RmsNormBackward p{dtype_of(x), 3,     40,       data(dy), data(x),
-                              data(w),     1e-6f, data(dx), nullptr,  nullptr};
+  emulated::RmsNormBackward p{dtype_of(x), 3,     40,       data(dy), data(x), data(w),
+                              1e-6f,       false, data(dx), nullptr,  nullptr};
   emulated::rms_norm_backward(p, {});
   p.dx = data(again);
   p.dw = data<float>(dw);
@@ -230,9 +240,9 @@ TEST_P(CudaEmulatedAdamw, AsPlain) {
 INSTANTIATE_TEST_SUITE_P(All, CudaEmulatedAdamw, testing::ValuesIn(kAdamwCases), adamw_case_name);
 
 TEST(CudaEmulated, NothingToDoIsNoError) {
-  EXPECT_EQ(
-      emulated::rms_norm({emulated::Dtype::kFloat32, 0, 8, nullptr, nullptr, 1e-6f, nullptr}, {}),
-      cudaSuccess);
+  EXPECT_EQ(emulated::rms_norm(
+                {emulated::Dtype::kFloat32, 0, 8, nullptr, nullptr, 1e-6f, false, nullptr}, {}),
+            cudaSuccess);
   EXPECT_EQ(emulated::gated_act(
                 {emulated::Dtype::kFloat16, 0, Activation::kSilu, nullptr, nullptr, nullptr}, {}),
             cudaSuccess);

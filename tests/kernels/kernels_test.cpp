@@ -46,14 +46,27 @@ Tensor some_targets(const Tensor& h, int64_t V) {
   return ops::from_vector(targets, h.device());
 }
 
+std::vector<std::vector<int64_t>> attention_sizes(int64_t N, int64_t H, int64_t K, int64_t D) {
+  return {{N, H, D}, {N, K, D}, {N, K, D}};
+}
+std::function<Tensor(const Inputs&)> attend(const Documents& documents,
+                                            const AttentionSettings& settings) {
+  return [=](const Inputs& in) { return attention(in[0], in[1], in[2], documents, settings); };
+}
+
 const OpCase kOps[] = {
-    {"rms_norm", {{5, 33}, {33}}, [](const Inputs& in) { return rms_norm(in[0], in[1], 1e-6); }},
+    {"rms_norm", {{5, 33}, {33}}, [](const Inputs& in) { return rms_norm(in[0], in[1], {1e-6}); }},
     {"rms_norm_one_row",
      {{1, 4}, {4}},
-     [](const Inputs& in) { return rms_norm(in[0], in[1], 1e-6); }},
+     [](const Inputs& in) { return rms_norm(in[0], in[1], {1e-6}); }},
     {"rms_norm_heads",
      {{4, 3, 16}, {16}},
-     [](const Inputs& in) { return rms_norm(in[0], in[1], 1e-5); }},
+     [](const Inputs& in) { return rms_norm(in[0], in[1], {1e-5}); }},
+    {"rms_norm_adds_one",
+     {{5, 33}, {33}},
+     [](const Inputs& in) {
+       return rms_norm(in[0], in[1], {1e-6, true});
+     }},
     {"rope", {{7, 3, 10}}, [](const Inputs& in) { return rotate(in[0]); }},
     {"silu",
      {{5, 21}, {5, 21}},
@@ -61,12 +74,14 @@ const OpCase kOps[] = {
     {"gelu",
      {{5, 21}, {5, 21}},
      [](const Inputs& in) { return gated_act(in[0], in[1], Activation::kGeluTanh); }},
-    {"attention",
-     {{9, 4, 8}, {9, 2, 8}, {9, 2, 8}},
-     [](const Inputs& in) {
-       return attention(in[0], in[1], in[2], {{0, 3, 4, 9}}, 0.35);
-     },
+    {"attention", attention_sizes(9, 4, 2, 8), attend({{0, 3, 4, 9}}, {0.35}), kFlashFactor},
+    {"attention_window", attention_sizes(9, 4, 2, 8), attend({{0, 3, 4, 9}}, {0.35, 2}),
      kFlashFactor},
+    {"attention_one_token_window", attention_sizes(5, 2, 1, 8), attend({{0, 5}}, {0.35, 1}),
+     kFlashFactor},
+    {"attention_softcap", attention_sizes(9, 4, 2, 8), attend({{0, 3, 4, 9}}, {0.9, 0, 1.5})},
+    {"attention_softcap_window", attention_sizes(9, 4, 2, 8),
+     attend({{0, 3, 4, 9}}, {0.9, 3, 1.5})},
     {"linear", {{6, 20}, {11, 20}}, [](const Inputs& in) { return linear(in[0], in[1], {}); }},
     {"linear_bias",
      {{6, 20}, {11, 20}, {11}},
@@ -85,6 +100,11 @@ const OpCase kOps[] = {
     {"linear_cross_entropy",
      {{10, 6}, {13, 6}},
      [](const Inputs& in) { return linear_cross_entropy(in[0], in[1], some_targets(in[0], 13)); }},
+    {"linear_cross_entropy_softcap",
+     {{10, 6}, {13, 6}},
+     [](const Inputs& in) {
+       return linear_cross_entropy(in[0], in[1], some_targets(in[0], 13), 1.5);
+     }},
     // The rows with a target, repeated up to 64, are as many as all rows.
     {"linear_cross_entropy_64",
      {{64, 3}, {5, 3}},
@@ -96,18 +116,27 @@ const OpCase kOps[] = {
      }},
 };
 
+std::function<Tensor(const Inputs&)> op(std::string_view name) {
+  for (const OpCase& c : kOps)
+    if (c.name == name) return c.op;
+  return {};
+}
+
 /// The same ops at sizes past a block, a chunk of rows, a thread's share.
 const OpCase kLargeOps[] = {
-    {"rms_norm_large", {{70, 1031}, {1031}}, kOps[0].op},
-    {"rope_large", {{67, 9, 128}}, kOps[3].op},
-    {"silu_large", {{130, 517}, {130, 517}}, kOps[4].op},
-    {"gelu_large", {{130, 517}, {130, 517}}, kOps[5].op},
-    {"attention_large",
-     {{150, 6, 64}, {150, 2, 64}, {150, 2, 64}},
-     [](const Inputs& in) {
-       return attention(in[0], in[1], in[2], {{0, 1, 70, 150}}, 0.125);
-     },
+    {"rms_norm_large", {{70, 1031}, {1031}}, op("rms_norm")},
+    {"rms_norm_adds_one_large", {{70, 1031}, {1031}}, op("rms_norm_adds_one")},
+    {"rope_large", {{67, 9, 128}}, op("rope")},
+    {"silu_large", {{130, 517}, {130, 517}}, op("silu")},
+    {"gelu_large", {{130, 517}, {130, 517}}, op("gelu")},
+    {"attention_large", attention_sizes(150, 6, 2, 64), attend({{0, 1, 70, 150}}, {0.125}),
      kFlashFactor},
+    {"attention_window_large", attention_sizes(900, 4, 2, 64),
+     attend({{0, 1, 300, 900}}, {0.125, 100}), kFlashFactor},
+    {"attention_window_256", attention_sizes(400, 4, 1, 256), attend({{0, 30, 400}}, {0.0625, 96}),
+     kFlashFactor},
+    {"attention_softcap_large", attention_sizes(700, 4, 2, 64),
+     attend({{0, 1, 70, 700}}, {0.125, 130, 2})},
     {"linear_cross_entropy_large",
      {{1700, 8}, {50, 8}},
      [](const Inputs& in) { return linear_cross_entropy(in[0], in[1], some_targets(in[0], 50)); }},
