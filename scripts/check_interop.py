@@ -1,16 +1,16 @@
 """Round trips between finetune and transformers / PEFT: adapters, full models, merged models, tokenizers, configurations.
 
 Each check makes a folder with one side and reads it with the other. Both then give the log-probability of every target token
-of the same documents in float32, which must agree within 1e-4. Missing or surplus tensors, and any warning of PEFT's or transformers' about
-them, fail a check. Small random Llama models stand for the variants (tied, untied, with biases, scaled rotary
-embeddings); a real one, where it is there, for real shapes and its tokenizer. One line a check: its name and the largest difference.
+of the same documents in float32, which must agree within 1e-4. Missing or surplus tensors, and any warning of PEFT's or
+transformers' about them, fail a check. Small random models stand for the variants: of Llama here (tied, untied, with biases,
+scaled rotary embeddings), of the other families in check_interop_families.py; a real one, where it is there, for real shapes and
+its tokenizer. One line a check: its name and the largest difference.
 """
 
 import argparse
-import contextlib
+import concurrent.futures
 import functools
 import json
-import logging
 import os
 import pathlib
 import shutil
@@ -20,186 +20,15 @@ import tempfile
 import traceback
 import warnings
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+from interop_tools import (  # first: it keeps the libraries off the network
+    CHECKS, LIMIT, LLAMA3, Bench, Failure, adapter_to_peft, check, difference, full_to_transformers, load, load_adapter, logprobs,
+    make_peft_adapter, merged_to_transformers, need, peft_to_ours)
 
-import peft  # noqa: E402
-import safetensors.torch  # noqa: E402
-import torch  # noqa: E402
-import transformers  # noqa: E402
-
-LIMIT = 1e-4
-VOCAB = 259
-LLAMA3 = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-          "original_max_position_embeddings": 32}
-
-
-class Failure(Exception):
-    pass
-
-
-def need(condition, text):
-    if not condition:
-        raise Failure(text)
-
-
-# -------------------------------------------------------------- the two programs
-
-
-class Ours:
-    def __init__(self, program):
-        self.program = str(pathlib.Path(program).resolve())
-
-    def __call__(self, *words):
-        done = subprocess.run([self.program, *map(str, words)], capture_output=True, text=True)
-        need(done.returncode == 0, f"finetune {words[0]} ended with {done.returncode}: {done.stderr.strip()[-400:]}")
-        return done.stdout
-
-    def train(self, model, data, out, steps=4, **settings):
-        keys = {"model": model, "output_dir": out, "device": "cpu", "dtype": "float32", "data.train": data,
-                "data.format": "tokens", "data.packing": "true", "data.max_length": 64, "train.learning_rate": "0.02",
-                "train.max_steps": steps, "eval.evaluations": 0, "eval.samples": 0}
-        keys.update({k.replace("__", "."): v for k, v in settings.items()})
-        self("train", "--threads", "1", *[w for k, v in keys.items() for w in ("--set", f"{k}={v}")])
-        return out / "final"
-
-    def logprobs(self, model, data, adapter=None):
-        with tempfile.TemporaryDirectory() as folder:
-            out = pathlib.Path(folder) / "logprobs.jsonl"
-            self("eval", "--threads", "1", "--model", model, *(["--adapter", adapter] if adapter else []), "--data", data,
-                 "--set", "dtype=float32", "--set", "device=cpu", "--set", "data.packing=false", "--token-logprobs", out, "--json")
-            return [torch.tensor(json.loads(line)["logprobs"], dtype=torch.float64) for line in open(out)]
-
-
-@contextlib.contextmanager
-def no_complaints():
-    """Fails on warnings about tensors that are missing, surplus or of another shape, by warnings or by logging."""
-    said = []
-    handler = logging.Handler()
-    handler.emit = lambda record: said.append(record.getMessage())
-    loggers = [logging.getLogger(name) for name in ("transformers", "peft")]
-    for logger in loggers:
-        logger.addHandler(handler)
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            yield
-    finally:
-        for logger in loggers:
-            logger.removeHandler(handler)
-    said += [str(w.message) for w in caught]
-    words = ("missing", "unexpected", "not initialized", "newly initialized", "mismatch", "not used")
-    bad = [s for s in said if any(w in s.lower() for w in words)]
-    need(not bad, f"warned: {bad[0] if bad else ''}")
-
-
-def load(folder, dtype=torch.float32):
-    with no_complaints():
-        model, info = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, output_loading_info=True, local_files_only=True)
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
-        need(not info.get(kind), f"{kind}: {list(info.get(kind) or [])[:3]}")
-    return model.eval()
-
-
-def load_adapter(model_folder, adapter):
-    base = load(model_folder)
-    with no_complaints():
-        model = peft.PeftModel.from_pretrained(base, adapter)
-    stored = safetensors.torch.load_file(adapter / "adapter_model.safetensors")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it guesses at a changed vocabulary from what it finds on the hub
-        held = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
-    if set(stored) != set(held):
-        raise Failure(f"PEFT keeps other tensors: {sorted(set(stored) ^ set(held))[:4]}")
-    need(all(torch.equal(stored[k].float(), held[k].float()) for k in stored), "PEFT holds other values than the file")
-    return model.eval()
-
-
-def logprobs(model, data):
-    result = []
-    for line in open(data):
-        row = json.loads(line)
-        ids = torch.tensor([row["input_ids"]])
-        labels = torch.tensor(row.get("labels", row["input_ids"]))[1:]
-        with torch.no_grad():
-            logp = model(input_ids=ids, use_cache=False).logits[0, :-1].double().log_softmax(-1)
-        chosen = logp.gather(1, labels.clamp(min=0)[:, None])[:, 0]
-        result.append(chosen[labels >= 0])
-    return result
-
-
-def difference(a, b):
-    need(len(a) == len(b), f"{len(a)} documents and {len(b)}")
-    for x, y in zip(a, b):
-        need(x.shape == y.shape, f"{tuple(x.shape)} targets and {tuple(y.shape)}")
-        need(bool(x.isfinite().all() and y.isfinite().all()), "log-probabilities are not finite")
-    return max(float((x - y).abs().max()) for x, y in zip(a, b) if x.numel())
-
-
-# ------------------------------------------------------------------ small models
-
-
-def small_model(folder, seed, tied=False, biases=False, dtype=torch.float32, rope=None):
-    torch.manual_seed(seed)
-    config = transformers.LlamaConfig(
-        vocab_size=VOCAB, hidden_size=64, intermediate_size=112, num_hidden_layers=3, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=256, tie_word_embeddings=tied, attention_bias=biases,
-        mlp_bias=biases, rope_parameters=dict(rope or {"rope_type": "default", "rope_theta": 10000.0}), bos_token_id=1,
-        eos_token_id=2)
-    model = transformers.LlamaForCausalLM(config)
-    for name, parameter in model.named_parameters():
-        if name.endswith("norm.weight"):
-            torch.nn.init.uniform_(parameter, 0.5, 1.5)
-        else:
-            torch.nn.init.normal_(parameter, std=0.15 if "embed" in name or "lm_head" in name else 0.08)
-    model.to(dtype).save_pretrained(folder)
-    return folder
-
-
-def random_documents(path, seed, count=12):
-    generator = torch.Generator().manual_seed(seed)
-    with open(path, "w") as out:
-        for i in range(count):
-            ids = torch.randint(3, VOCAB, (5 + 5 * i % 57,), generator=generator).tolist()
-            row = {"input_ids": ids}
-            if i % 3 == 0:
-                row["labels"] = [-100] * (len(ids) // 2) + ids[len(ids) // 2:]
-            out.write(json.dumps(row) + "\n")
-    return path
-
-
-class Bench:
-    """Where the checks find the program, the models (made when first asked for) and the data."""
-
-    def __init__(self, program, folder, real):
-        self.ours, self.folder, self.real, self.count = Ours(program), folder, real, 0
-        self.train_data = random_documents(folder / "train.jsonl", 1, 24)
-        self.data = random_documents(folder / "eval.jsonl", 2)
-
-    @functools.cache
-    def model(self, **variant):
-        name = "model-" + "-".join(f"{k}={v}" for k, v in variant.items() if k != "rope") + ("-rope" if "rope" in variant else "")
-        if "rope" in variant:
-            variant["rope"] = dict(variant["rope"])
-        return small_model(self.folder / name, 7, **variant)
-
-    def new_folder(self, name):
-        self.count += 1
-        return self.folder / f"{name}-{self.count}"
-
+import peft
+import torch
+import transformers
 
 # ----------------------------------------------------------------------- checks
-
-CHECKS = []
-
-
-def check(name):
-    def register(function):
-        CHECKS.append((name, function))
-        return function
-    return register
-
 
 ADAPTERS = {
     "all-linear": ({}, {}),
@@ -220,39 +49,6 @@ ADAPTERS = {
     "target regex": ({}, {"lora.target_modules": r"model\.layers\.(0|2)\..*(q|gate)_proj"}),
     "scaled rotary embedding": ({"rope": tuple(LLAMA3.items())}, {}),
 }
-
-
-def train_adapter(bench, variant, settings):
-    model = bench.model(**variant)
-    keys = {"lora.r": 6, "lora.alpha": 12, **settings}
-    return model, bench.ours.train(model, bench.train_data, bench.new_folder("run"), method="lora", **keys)
-
-
-def adapter_to_peft(bench, variant, settings):
-    model, adapter = train_adapter(bench, variant, settings)
-    ours = bench.ours.logprobs(model, bench.data, adapter)
-    need(difference(ours, bench.ours.logprobs(model, bench.data)) > 1e-2, "the adapter changes nothing")
-    return difference(ours, logprobs(load_adapter(model, adapter), bench.data))
-
-
-def merged_to_transformers(bench, variant, settings):
-    """Our merge against PEFT's in float32, rounded once to the dtype of the base."""
-    model, adapter = train_adapter(bench, variant, settings)
-    merged = bench.new_folder("merged")
-    bench.ours("merge", "--model", model, "--adapter", adapter, "--output", merged)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it tells that a tied model is not tied afterwards
-        theirs = load_adapter(model, adapter).merge_and_unload()
-    dtype = transformers.AutoConfig.from_pretrained(model).dtype
-    loaded = load(merged, "auto")
-    need(loaded.dtype == dtype, f"dtype {loaded.dtype}, the base has {dtype}")
-    theirs, mine = theirs.state_dict(), loaded.float().state_dict()
-    need(set(theirs) == set(mine), f"other tensors: {sorted(set(theirs) ^ set(mine))[:4]}")
-    step = {torch.float32: 2e-6, torch.bfloat16: 2.0 ** -8}[dtype]  # one rounding may fall the other way
-    for name, value in mine.items():
-        off = ((value - theirs[name]).abs() / (theirs[name].abs() + 0.05)).max()
-        need(off <= step, f"{name}: differs by {float(off):.2e} of its size")
-    return difference(logprobs(loaded, bench.data), bench.ours.logprobs(merged, bench.data))
 
 
 for title, (variant, settings) in ADAPTERS.items():
@@ -288,34 +84,6 @@ PEFT_ADAPTERS = {
 }
 
 
-def make_peft_adapter(bench, variant, settings, half):
-    torch.manual_seed(11)
-    model_folder, adapter = bench.model(**variant), bench.new_folder("adapter")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model = peft.get_peft_model(load(model_folder), peft.LoraConfig(task_type="CAUSAL_LM", **settings))
-        for name, parameter in model.named_parameters():
-            if parameter.requires_grad:
-                with torch.no_grad():
-                    parameter.add_(torch.randn_like(parameter) * (0.02 if "lora_" not in name else 0.1))
-        model.save_pretrained(adapter)
-    if half:
-        file = adapter / "adapter_model.safetensors"
-        safetensors.torch.save_file({k: v.bfloat16() for k, v in safetensors.torch.load_file(file).items()}, file)
-    return model_folder, adapter
-
-
-def peft_to_ours(bench, variant, settings, half):
-    model, adapter = make_peft_adapter(bench, variant, settings, half)
-    theirs = logprobs(load_adapter(model, adapter), bench.data)
-    need(difference(theirs, bench.ours.logprobs(model, bench.data)) > 1e-2, "the adapter changes nothing")
-    worst = difference(theirs, bench.ours.logprobs(model, bench.data, adapter))
-    # Trained on by a step that changes nothing, it comes back to PEFT as it was.
-    again = bench.ours.train(model, bench.train_data, bench.new_folder("run"), steps=1, method="lora", **{
-        "lora.resume_from": adapter, "train.learning_rate": "1e-30"})
-    return max(worst, difference(theirs, logprobs(load_adapter(model, again), bench.data)))
-
-
 for title, (variant, settings) in PEFT_ADAPTERS.items():
     check(f"PEFT's adapter here: {title}")(functools.partial(
         peft_to_ours, variant=variant, settings=settings, half=title.endswith("bfloat16")))
@@ -343,15 +111,6 @@ def refused(bench, settings, word):
 
 for title, (settings, word) in REFUSED.items():
     check(f"PEFT's adapter here or refused: {title}")(functools.partial(refused, settings=settings, word=word))
-
-
-def full_to_transformers(bench, variant, settings, dtype):
-    model = bench.model(**variant)
-    final = bench.ours.train(model, bench.train_data, bench.new_folder("run"), method="full", dtype=dtype, **settings)
-    need(load(final, "auto").dtype == getattr(torch, dtype), "the model comes back in another dtype")
-    ours = bench.ours.logprobs(final, bench.data)
-    need(difference(ours, bench.ours.logprobs(model, bench.data)) > 1e-2, "training changed nothing")
-    return difference(ours, logprobs(load(final), bench.data))
 
 
 for title, variant in {"untied": {}, "tied": {"tied": True}, "biases": {"biases": True}}.items():
@@ -478,40 +237,57 @@ def real_full(bench):
     return difference(bench.ours.logprobs(final, data), logprobs(load(final), data))
 
 
+import check_interop_families  # noqa: E402,F401  its checks run last
+
 # ------------------------------------------------------------------------- main
+
+
+@functools.cache
+def bench_of_process(program, folder, real):
+    """Each process has models and results of its own."""
+    own = pathlib.Path(tempfile.mkdtemp(dir=folder))
+    return Bench(program, own, pathlib.Path(real))
+
+
+def run_check(index, program, folder, real):
+    """The line of a check, whether it passed, and the traceback when it did not."""
+    name, function = CHECKS[index]
+    try:
+        worst = function(bench_of_process(program, folder, real))
+        need(worst <= LIMIT, f"log-probabilities differ by {worst:.2e}")
+        return f"ok    {name}: {worst:.1e}", True, ""
+    except Exception as e:  # every failure is a line; the others still run
+        kind = "" if isinstance(e, Failure) else f"{type(e).__name__} "
+        return f"FAIL  {name}: {kind}{e}", False, traceback.format_exc()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--finetune", default="build/finetune")
     parser.add_argument("--model", default="models/smollm2-135m-instruct")
+    parser.add_argument("--jobs", type=int, default=min(4, os.cpu_count()), help="checks at a time")
     parser.add_argument("--traceback", action="store_true")
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()
     torch.set_num_threads(1)
     transformers.logging.disable_progress_bar()
-    failed = skipped = done = 0
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(args.finetune, pathlib.Path(folder), pathlib.Path(args.model))
-        for name, function in CHECKS:
-            if args.names and not any(word in name for word in args.names):
-                continue
-            if name.startswith("real model") and not (bench.real / "config.json").exists():
-                skipped += 1
-                print(f"skip  {name}: {bench.real} is not there", flush=True)
-                continue
-            done += 1
-            try:
-                worst = function(bench)
-                need(worst <= LIMIT, f"log-probabilities differ by {worst:.2e}")
-                print(f"ok    {name}: {worst:.1e}", flush=True)
-            except Exception as e:  # every failure is a line; the others still run
-                failed += 1
-                print(f"FAIL  {name}: {type(e).__name__ if not isinstance(e, Failure) else ''} {e}", flush=True)
-                if args.traceback:
-                    traceback.print_exc()
-    print(f"{done - failed} of {done} checks passed" + (f", {skipped} skipped" if skipped else ""))
-    sys.exit(1 if failed or not done else 0)
+    chosen = [i for i, (name, _) in enumerate(CHECKS) if not args.names or any(word in name for word in args.names)]
+    skipped = [i for i in chosen if CHECKS[i][0].startswith("real model")]
+    if (pathlib.Path(args.model) / "config.json").exists():
+        skipped = []
+    for i in skipped:
+        print(f"skip  {CHECKS[i][0]}: {args.model} is not there", flush=True)
+    chosen = [i for i in chosen if i not in skipped]
+    passed = 0
+    with tempfile.TemporaryDirectory() as folder, concurrent.futures.ProcessPoolExecutor(args.jobs) as pool:
+        run = functools.partial(run_check, program=args.finetune, folder=folder, real=args.model)
+        for line, is_good, trace in pool.map(run, chosen):
+            passed += is_good
+            print(line, flush=True)
+            if trace and args.traceback:
+                print(trace, flush=True)
+    print(f"{passed} of {len(chosen)} checks passed" + (f", {len(skipped)} skipped" if skipped else ""))
+    sys.exit(1 if passed < len(chosen) or not chosen else 0)
 
 
 if __name__ == "__main__":

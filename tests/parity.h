@@ -6,7 +6,9 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <set>
 #include <string>
+#include <vector>
 
 namespace ft {
 
@@ -19,6 +21,31 @@ inline std::filesystem::path parity_folder() {
   if (const char* set = std::getenv("FINETUNE_PARITY")) return set;
   const auto beside = std::filesystem::path(FT_SOURCE_DIR) / ".." / "shared" / "parity";
   return std::filesystem::exists(beside) ? beside : test_data() / "parity";
+}
+
+/// A case by section and name: from the full set, or else one that is in the repository.
+inline std::filesystem::path parity_case(const std::string& section, const std::string& name) {
+  const auto in_full_set = parity_folder() / section / name;
+  return std::filesystem::exists(in_full_set) ? in_full_set
+                                              : test_data() / "parity" / section / name;
+}
+
+/// The names of a section's cases: `known` ones of the full set, whose tests skip where it is not,
+/// and every case folder that is there. Tests are listed when they are built, perhaps without it.
+inline std::vector<std::string> parity_cases(const std::string& section,
+                                             std::set<std::string> known) {
+  for (const auto& root : {parity_folder(), test_data() / "parity"}) {
+    std::error_code absent;
+    for (const auto& entry : std::filesystem::directory_iterator(root / section, absent))
+      if (std::filesystem::exists(entry.path() / "case.json"))
+        known.insert(entry.path().filename().string());
+  }
+  return {known.begin(), known.end()};
+}
+
+/// A parameter that is the name of a case names its test.
+inline std::string case_name(const testing::TestParamInfo<std::string>& info) {
+  return info.param;
 }
 
 /// A real model by its short name (smollm2, gemma3-270m): FINETUNE_ASSETS/NAME, or where

@@ -48,10 +48,10 @@ EvalOutput run_eval(const TestFolder& folder, const fs::path& model, const std::
   return {outcome.json(), read_json_lines(examples), read_json_lines(logprobs)};
 }
 
-class EvalParity : public testing::TestWithParam<const char*> {};
+class EvalParity : public testing::TestWithParam<std::string> {};
 
 TEST_P(EvalParity, ForwardCase) {
-  const fs::path folder = parity_folder() / "A_forward" / GetParam();
+  const fs::path folder = parity_case("A_forward", GetParam());
   FT_NEEDS(folder);
   const TestFolder work;
   const Json info = read_json(folder / "case.json");
@@ -88,18 +88,29 @@ TEST_P(EvalParity, ForwardCase) {
   EXPECT_NEAR(got.summary.get("perplexity")->number() / std::exp(mean), 1, 1e-4);
 }
 
-INSTANTIATE_TEST_SUITE_P(Llama, EvalParity,
-                         testing::Values("llama2_mha", "llama2_oldcfg", "llama31_gqa",
-                                         "llama31_gqa_oldcfg", "llama31_sharded"));
+INSTANTIATE_TEST_SUITE_P(Cases, EvalParity,
+                         testing::ValuesIn(parity_cases(
+                             "A_forward",
+                             {"gemma3_mm", "gemma3_mm_newkeys", "gemma3_mm_oldkeys", "gemma3_text",
+                              "gemma3_text_oldcfg", "llama2_mha", "llama2_oldcfg", "llama31_gqa",
+                              "llama31_gqa_oldcfg", "llama31_sharded"})),
+                         case_name);
 
 struct PackedRun {
-  const char* name;
-  const char* packing;
+  std::string name, packing;
 };
 class EvalPackingParity : public testing::TestWithParam<PackedRun> {};
 
+std::vector<PackedRun> packed_runs() {
+  std::vector<PackedRun> runs;
+  for (const std::string& name :
+       parity_cases("B_packing", {"gemma3_window", "llama31", "llama_gqa"}))
+    for (const char* packing : {"false", "true"}) runs.push_back({name, packing});
+  return runs;
+}
+
 TEST_P(EvalPackingParity, PackingCase) {
-  const fs::path folder = parity_folder() / "B_packing" / GetParam().name;
+  const fs::path folder = parity_case("B_packing", GetParam().name);
   FT_NEEDS(folder);
   const TestFolder work;
   const Json info = read_json(folder / "case.json");
@@ -133,15 +144,13 @@ TEST_P(EvalPackingParity, PackingCase) {
               tolerance(info, "mean_abs"));
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Llama, EvalPackingParity,
-    testing::Values(PackedRun{"llama_gqa", "false"}, PackedRun{"llama_gqa", "true"},
-                    PackedRun{"llama31", "false"}, PackedRun{"llama31", "true"}),
-    [](const auto& run) {
-      return std::string(run.param.name) + (run.param.packing[0] == 't' ? "_packed" : "_alone");
-    });
+INSTANTIATE_TEST_SUITE_P(Cases, EvalPackingParity, testing::ValuesIn(packed_runs()),
+                         [](const auto& run) {
+                           return run.param.name +
+                                  (run.param.packing == "true" ? "_packed" : "_alone");
+                         });
 
-class TrainCommandParity : public testing::TestWithParam<const char*> {};
+class TrainCommandParity : public testing::TestWithParam<std::string> {};
 
 /// The documents of all micro-batches, one a line: three to a micro-batch.
 std::string training_lines(const Json& info, const TensorMap& expected) {
@@ -161,8 +170,8 @@ std::string training_lines(const Json& info, const TensorMap& expected) {
   return lines;
 }
 
-TEST_P(TrainCommandParity, LossesNormsAndAdapter) {
-  const fs::path folder = parity_folder() / "D_training" / GetParam();
+TEST_P(TrainCommandParity, LossesNormsAndFinalTensors) {
+  const fs::path folder = parity_case("D_training", GetParam());
   FT_NEEDS(folder);
   const TestFolder work;
   const Json info = read_json(folder / "case.json");
@@ -170,9 +179,11 @@ TEST_P(TrainCommandParity, LossesNormsAndAdapter) {
   const Json& o = *info.get("optimizer");
   const Json& clip = *info.get("clip_norm");
   const auto& betas = o.get("betas")->array();
+  const bool is_full = !fs::exists(folder / "adapter");
   run_ok(with_settings(
       {"train"}, {"model=" + (folder / "model").string(), "output_dir=" + (work / "out").string(),
-                  "dtype=float32", "lora.resume_from=" + (folder / "adapter").string(),
+                  "dtype=float32",
+                  is_full ? "method=full" : "lora.resume_from=" + (folder / "adapter").string(),
                   "data.train=" + work.file("train.jsonl", training_lines(info, expected)),
                   "data.packing=false", "data.shuffle=false", "train.batch_size=3",
                   "train.gradient_accumulation_steps=" + info.get("grad_accumulation")->dump(),
@@ -192,7 +203,8 @@ TEST_P(TrainCommandParity, LossesNormsAndAdapter) {
     EXPECT_EQ(static_cast<double>(line.get("target_tokens")->integer()),
               value(expected.at("n_targets")[s]));
   }
-  const TensorMap got = read_tensors(work / "out/final/adapter_model.safetensors");
+  const TensorMap got = read_tensors(work / "out/final" /
+                                     (is_full ? "model.safetensors" : "adapter_model.safetensors"));
   const TensorMap wanted = read_tensors(folder / "final.safetensors");
   ASSERT_EQ(got.size(), wanted.size());
   for (const auto& [name, tensor] : wanted) {
@@ -202,9 +214,12 @@ TEST_P(TrainCommandParity, LossesNormsAndAdapter) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Llama, TrainCommandParity,
-                         testing::Values("llama_lora", "llama_lora_accum4_wd_clip03",
-                                         "llama_lora_clip_sometimes"));
+INSTANTIATE_TEST_SUITE_P(
+    Cases, TrainCommandParity,
+    testing::ValuesIn(parity_cases("D_training",
+                                   {"gemma3_full", "gemma3_full_accum4_wd_clip03", "llama_lora",
+                                    "llama_lora_accum4_wd_clip03", "llama_lora_clip_sometimes"})),
+    case_name);
 
 class MergeCommandParity : public testing::TestWithParam<const char*> {};
 

@@ -5,10 +5,10 @@
 namespace ft {
 namespace {
 
-class ForwardParity : public testing::TestWithParam<const char*> {};
+class ForwardParity : public testing::TestWithParam<std::string> {};
 
 TEST_P(ForwardParity, LogitsLossHidden) {
-  const fs::path folder = parity_folder() / "A_forward" / GetParam();
+  const fs::path folder = parity_case("A_forward", GetParam());
   FT_NEEDS(folder);
   const Json info = read_json(folder / "case.json");
   const TensorMap expected = read_tensors(folder / "expected.safetensors");
@@ -30,17 +30,18 @@ TEST_P(ForwardParity, LogitsLossHidden) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Llama, ForwardParity,
-                         testing::Values("llama2_mha", "llama2_oldcfg", "llama31_gqa",
-                                         "llama31_gqa_oldcfg", "llama31_sharded"));
-INSTANTIATE_TEST_SUITE_P(Gemma3, ForwardParity,
-                         testing::Values("gemma3_text", "gemma3_text_oldcfg", "gemma3_mm",
-                                         "gemma3_mm_oldkeys", "gemma3_mm_newkeys"));
+INSTANTIATE_TEST_SUITE_P(Cases, ForwardParity,
+                         testing::ValuesIn(parity_cases(
+                             "A_forward",
+                             {"gemma3_mm", "gemma3_mm_newkeys", "gemma3_mm_oldkeys", "gemma3_text",
+                              "gemma3_text_oldcfg", "llama2_mha", "llama2_oldcfg", "llama31_gqa",
+                              "llama31_gqa_oldcfg", "llama31_sharded"})),
+                         case_name);
 
-class PackingParity : public testing::TestWithParam<const char*> {};
+class PackingParity : public testing::TestWithParam<std::string> {};
 
 TEST_P(PackingParity, PackedDocumentsLoseWhatTheyLoseAlone) {
-  const fs::path folder = parity_folder() / "B_packing" / GetParam();
+  const fs::path folder = parity_case("B_packing", GetParam());
   FT_NEEDS(folder);
   const Json info = read_json(folder / "case.json");
   const TensorMap expected = read_tensors(folder / "expected.safetensors");
@@ -60,8 +61,10 @@ TEST_P(PackingParity, PackedDocumentsLoseWhatTheyLoseAlone) {
               value(expected.at("mean_loss")), tolerance(info, "mean_abs"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Llama, PackingParity,
-                         testing::Values("llama_gqa", "llama31", "gemma3_window"));
+INSTANTIATE_TEST_SUITE_P(Cases, PackingParity,
+                         testing::ValuesIn(parity_cases("B_packing",
+                                                        {"gemma3_window", "llama31", "llama_gqa"})),
+                         case_name);
 
 }  // namespace
 }  // namespace ft

@@ -7,10 +7,10 @@
 namespace ft {
 namespace {
 
-class TrainingParity : public testing::TestWithParam<const char*> {};
+class TrainingParity : public testing::TestWithParam<std::string> {};
 
 TEST_P(TrainingParity, TwentySteps) {
-  const fs::path folder = parity_folder() / "D_training" / GetParam();
+  const fs::path folder = parity_case("D_training", GetParam());
   FT_NEEDS(folder);
   const Json info = read_json(folder / "case.json");
   const TensorMap expected = read_tensors(folder / "expected.safetensors");
@@ -57,10 +57,12 @@ TEST_P(TrainingParity, TwentySteps) {
   EXPECT_EQ(compared, model->params.trainable().size());
 }
 
-INSTANTIATE_TEST_SUITE_P(Llama, TrainingParity,
-                         testing::Values("gemma3_full", "gemma3_full_accum4_wd_clip03",
-                                         "llama_lora", "llama_lora_accum4_wd_clip03",
-                                         "llama_lora_clip_sometimes"));
+INSTANTIATE_TEST_SUITE_P(
+    Cases, TrainingParity,
+    testing::ValuesIn(parity_cases("D_training",
+                                   {"gemma3_full", "gemma3_full_accum4_wd_clip03", "llama_lora",
+                                    "llama_lora_accum4_wd_clip03", "llama_lora_clip_sometimes"})),
+    case_name);
 
 }  // namespace
 }  // namespace ft
