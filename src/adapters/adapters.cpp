@@ -142,6 +142,14 @@ void train_saved_modules(Model& model, AdapterSet& set) {
       fail_usage("lora.modules_to_save: ", printable(entry),
                  ": no such module; try lm_head, embed_tokens or norm");
   }
+  // PEFT wants both ends in the file, also where only one was asked for.
+  Decoder& d = model.decoder;
+  if (!stays_tied || d.head != d.embed || !d.head->name.starts_with(kPrefix) ||
+      !set.tied_copies.empty())
+    return;
+  const std::string embed = d.spec.trunk() + "embed_tokens";
+  const bool has_embed = std::ranges::find(set.saved_modules, embed) != set.saved_modules.end();
+  set.tied_copies.emplace_back(kPrefix + (has_embed ? "lm_head" : embed) + ".weight", d.head);
 }
 
 AdapterSet attach(Model& model, const LoraConfig& config, uint64_t seed_value) {
@@ -161,10 +169,9 @@ AdapterSet attach_adapter(Model& model, const LoraConfig& config, uint64_t seed_
   return attach(model, config, seed_value);
 }
 
-NamedTensors merged_tensors(Model& model, bool& is_tied) {
+MergedWeights merge_weights(Model& model) {
   at::NoGradGuard guard;
   Decoder& d = model.decoder;
-  std::map<const Param*, Tensor> merged;  // by the base parameter it replaces
   std::map<std::string, const Param*> replaced;
   for (const SavedModule& module : saveable_modules(model))
     replaced[module.path + ".weight"] = *module.slot;
@@ -173,7 +180,16 @@ NamedTensors merged_tensors(Model& model, bool& is_tied) {
     linears[linear->name + ".weight"] = linear;
     if (linear->bias) replaced[linear->name + ".bias"] = linear->bias;
   }
-  NamedTensors tensors;
+  MergedWeights merged;
+  const auto add = [&](const std::string& name, const Tensor& value, at::ScalarType dtype) {
+    const Tensor rounded = value.to(dtype);
+    merged.tensors.emplace_back(name, rounded);
+    if (value.scalar_type() == dtype) return;
+    const double distance = value.sub(rounded).abs().max().item().toDouble();
+    if (distance <= merged.worst_rounding) return;
+    merged.worst_rounding = distance;
+    merged.worst_tensor = name;
+  };
   for (const Param& p : model.params.all()) {
     if (p.name.starts_with(kPrefix)) continue;
     Tensor value = p.value;
@@ -183,15 +199,13 @@ NamedTensors merged_tensors(Model& model, bool& is_tied) {
     } else if (const auto found = replaced.find(p.name); found != replaced.end()) {
       value = found->second->value;
     }
-    tensors.emplace_back(p.name, value.to(p.value.scalar_type()));
+    add(p.name, value, p.value.scalar_type());
   }
-  is_tied = d.head == d.embed;
-  if (!is_tied && d.spec.is_tied)
-    tensors.emplace_back(
-        "lm_head.weight",
-        d.head->value.to(
-            model.params.at(d.spec.trunk() + "embed_tokens.weight").value.scalar_type()));
-  return tensors;
+  merged.is_tied = d.head == d.embed;
+  if (!merged.is_tied && d.spec.is_tied)
+    add("lm_head.weight", d.head->value,
+        model.params.at(d.spec.trunk() + "embed_tokens.weight").value.scalar_type());
+  return merged;
 }
 
 }  // namespace ft

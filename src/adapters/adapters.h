@@ -37,8 +37,15 @@ LoraConfig read_adapter_config(const std::filesystem::path& folder);
 void save_adapter(const Model& model, const AdapterSet& adapters,
                   const std::filesystem::path& folder);
 
+struct MergedWeights {
+  NamedTensors tensors;
+  bool is_tied = true;        ///< the head is still the embedding
+  double worst_rounding = 0;  ///< largest distance of a merged weight from its float32 value
+  std::string worst_tensor;   ///< where that is; empty when nothing was rounded
+};
+
 /// All weights with the adapter folded in, float32 arithmetic, one rounding to the dtype in the
-/// base's file. is_tied tells whether the result's head is still its embedding.
-NamedTensors merged_tensors(Model& model, bool& is_tied);
+/// base's file.
+MergedWeights merge_weights(Model& model);
 
 }  // namespace ft

@@ -8,6 +8,7 @@
 #include "adapters/targets.h"
 #include "base/error.h"
 #include "base/files.h"
+#include "base/log.h"
 #include "base/safetensors.h"
 
 namespace ft {
@@ -15,22 +16,52 @@ namespace {
 
 constexpr int64_t kMostRank = 65536;  // as in the configuration
 
-/// Fields that change the result and are not built: only these neutral values are accepted.
+/// Fields that are read here, or that say nothing about the stored tensors.
+constexpr std::string_view kKnownFields[] = {"alpha_pattern",
+                                             "auto_mapping",
+                                             "base_model_name_or_path",
+                                             "bias",
+                                             "ensure_weight_tying",
+                                             "exclude_modules",
+                                             "inference_mode",
+                                             "init_lora_weights",
+                                             "layers_pattern",
+                                             "layers_to_transform",
+                                             "loftq_config",
+                                             "lora_alpha",
+                                             "lora_dropout",
+                                             "megatron_core",
+                                             "modules_to_save",
+                                             "peft_type",
+                                             "peft_version",
+                                             "qalora_group_size",
+                                             "r",
+                                             "rank_pattern",
+                                             "revision",
+                                             "target_modules",
+                                             "task_type",
+                                             "use_rslora"};
+
+/// Values that switch nothing on.
 bool is_neutral(const Json& value) {
   return value.is_null() || (value.is_bool() && !value.boolean()) ||
          (value.is_object() && value.object().empty()) ||
          (value.is_array() && value.array().empty());
 }
 
+/// Any other field that switches something on changes the result in a way that is not built, be it
+/// one of PEFT's today or of a later one. A bare number or text is more likely a parameter of what
+/// is off.
 void refuse_unsupported(const Json& json, const std::string& where) {
-  for (const char* key :
-       {"alora_invocation_tokens", "arrow_config", "corda_config", "eva_config", "fan_in_fan_out",
-        "kasa_config", "layer_replication", "lora_bias", "lora_ga_config", "megatron_config",
-        "monteclora_config", "target_parameters", "trainable_token_indices", "use_bdlora",
-        "use_dora", "use_qalora", "velora_config"}) {
-    const Json* value = json.get(key);
-    if (value && !is_neutral(*value))
-      fail_input(where, ": ", key, ": ", printable(value->dump()), " is not supported");
+  for (const auto& [key, value] : json.object()) {
+    if (std::ranges::find(kKnownFields, key) != std::end(kKnownFields) || is_neutral(value))
+      continue;
+    if (value.is_number() || value.is_string()) {
+      log_warning(where, ": ", printable(key), ": ", printable(value.dump()),
+                  " is not known and left out of account");
+    } else {
+      fail_input(where, ": ", printable(key), ": ", printable(value.dump()), " is not supported");
+    }
   }
 }
 
