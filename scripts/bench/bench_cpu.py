@@ -39,6 +39,7 @@ def arguments():
     p.add_argument("--steps", type=int, default=6, help="steps of a run, the first --warmup of them not counted")
     p.add_argument("--warmup", type=int, default=2)
     p.add_argument("--length", type=int, default=512)
+    p.add_argument("--chat-template", help="for a model without one: gemma, chatml, ...")
     p.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)))
     p.add_argument("--no-tcmalloc", action="store_true")
     p.add_argument("--note", default="", help="a line for the report")
@@ -65,7 +66,8 @@ def conversations(path):
 
 def tokenize(args, limit):
     lines = [json.dumps(c) for _, c in zip(range(limit), conversations(args.data))]
-    done = subprocess.run([args.finetune, "tokenize", "--model", args.model], input="\n".join(lines) + "\n",
+    template = ["--chat-template", args.chat_template] if args.chat_template else []
+    done = subprocess.run([args.finetune, "tokenize", "--model", args.model] + template, input="\n".join(lines) + "\n",
                           capture_output=True, text=True, check=True)
     documents = [json.loads(line) for line in done.stdout.splitlines()]
     return [d["ids"][:args.length] for d in documents]

@@ -18,7 +18,7 @@ constexpr int64_t kRowMultiple =
 
 /// Rows a chunk: enough for the product to run at speed, as long as its logits stay small.
 int64_t chunk_rows(const Tensor& h, const Tensor& w) {
-  const int64_t limit = int64_t{h.is_cuda() ? 192 : 32} << 20, most = h.is_cuda() ? 4096 : 1024;
+  const int64_t limit = int64_t{h.is_cuda() ? 192 : 64} << 20, most = h.is_cuda() ? 4096 : 1024;
   const int64_t fitting = limit / (w.size(0) * h.element_size());
   return std::clamp<int64_t>(fitting / kRowMultiple * kRowMultiple, kRowMultiple, most);
 }
@@ -44,21 +44,20 @@ Tensor row_losses(Tensor& logits, const Tensor& targets, bool overwrite) {
     cuda::check_launch(cuda::cross_entropy(p, nullptr), "cross_entropy");
     return losses;
   }
-  const Tensor log_p = logits.to(wide_dtype(logits)).log_softmax(-1);
+  Tensor p = logits.to(wide_dtype(logits)).log_softmax(-1);
   const Tensor at_target = targets.unsqueeze(1);
-  const Tensor losses = log_p.gather(1, at_target).squeeze(1).neg();
-  if (overwrite) {
-    const Tensor p = log_p.exp();
-    logits =
-        p.scatter_add(1, at_target, ops::full({n, 1}, -1, log_p.scalar_type(), logits.device()))
-            .to(logits.scalar_type());
-  }
+  const Tensor losses = p.gather(1, at_target).squeeze(1).neg();
+  if (overwrite)
+    logits = p.exp_()
+                 .scatter_add_(1, at_target, ops::full({n, 1}, -1, p.scalar_type(), p.device()))
+                 .to(logits.scalar_type());
   return losses;
 }
 
 /// Losses of rows h [n, C]; with `overwrite` also d loss / d (h W^T) in `logits`.
 Tensor chunk_losses(const Tensor& h, const Tensor& w, const Tensor& targets, double softcap,
                     bool overwrite, Tensor& logits) {
+  logits = Tensor();                        // the last chunk's go before there are new ones
   logits = soft_cap(h.mm(w.t()), softcap);  // [n, V]
   if (softcap == 0 || !overwrite) return row_losses(logits, targets, overwrite);
   // d cap tanh(l / cap) / dl = 1 - tanh^2
