@@ -50,6 +50,8 @@ class KeySet {
 /// Builds a Json from nlohmann's event stream; the DOM of that library is never made.
 class Builder : public nlohmann::json_sax<nlohmann::json> {
  public:
+  explicit Builder(std::span<const JsonTake> takes) : takes_(takes) {}
+
   Json root;
   std::string error;
 
@@ -68,7 +70,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   bool end_object() override { return close(); }
   bool end_array() override { return close(); }
   bool key(string_t& v) override {
-    if (!levels_.back().keys.add(levels_.back().value.object(), v)) {
+    if (!levels_.back().take && !levels_.back().keys.add(levels_.back().value.object(), v)) {
       error = str("duplicate key \"", printable(v), "\"");
       return false;
     }
@@ -89,13 +91,17 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     Json value;
     std::string key;
     KeySet keys;
+    const JsonTake* take = nullptr;
   };
   std::vector<Level> levels_;
+  std::span<const JsonTake> takes_;
 
   template <typename T>
   bool add(T&& value) {
     if (levels_.empty()) {
       root = Json(std::forward<T>(value));
+    } else if (levels_.back().take) {
+      levels_.back().take->take(levels_.back().key, Json(std::forward<T>(value)));
     } else if (levels_.back().value.is_array()) {
       Json::Array& array = levels_.back().value.array();
       if (array.empty()) array.reserve(2);  // most short ones are pairs
@@ -111,8 +117,22 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
       error = str("nested deeper than ", kMaxDepth, " levels");
       return false;
     }
-    levels_.push_back({std::move(value), {}, {}});
+    const JsonTake* take = find_take(value.is_object());
+    levels_.push_back({std::move(value), {}, {}, take});
     return true;
+  }
+  /// The one that wants what begins here.
+  const JsonTake* find_take(bool is_object) const {
+    constexpr size_t kDeepest = 4;
+    if (takes_.empty() || levels_.empty() || levels_.size() > kDeepest) return nullptr;
+    std::string path;
+    for (const Level& level : levels_) {
+      if (!level.value.is_object() || level.take) return nullptr;
+      path += (path.empty() ? "" : ".") + level.key;
+    }
+    for (const JsonTake& take : takes_)
+      if (take.path == path && take.is_object == is_object) return &take;
+    return nullptr;
   }
   bool close() {
     Json done = std::move(levels_.back().value);
@@ -209,8 +229,10 @@ std::string Json::dump_indented(int indent, bool ascii) const {
   return out;
 }
 
-Json parse_json(std::string_view text, std::string_view where) {
-  Builder builder;
+namespace {
+
+Json parse(std::string_view text, std::string_view where, std::span<const JsonTake> takes) {
+  Builder builder(takes);
   try {
     if (nlohmann::json::sax_parse(text.begin(), text.end(), &builder))
       return std::move(builder.root);
@@ -220,8 +242,18 @@ Json parse_json(std::string_view text, std::string_view where) {
   fail_input(where, ": ", printable(builder.error));
 }
 
+}  // namespace
+
+Json parse_json(std::string_view text, std::string_view where) {
+  return parse(text, where, {});
+}
+
 Json read_json(const std::filesystem::path& file) {
-  return parse_json(read_file(file), file.string());
+  return parse(read_file(file), file.string(), {});
+}
+
+Json read_json(const std::filesystem::path& file, std::span<const JsonTake> takes) {
+  return parse(read_file(file), file.string(), takes);
 }
 
 std::optional<int64_t> get_int(const Json& object, std::string_view key, std::string_view where) {
