@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs everything finetune is built from. Safe to run again: what is there already is left alone.
 #
-#   scripts/setup.sh              Debian packages, LibTorch and Arrow (from their wheels) into .deps/
+#   scripts/setup.sh              Debian packages; LibTorch and Arrow (from their wheels) and sentencepiece (built from the
+#                                 sources in its sdist) into .deps/
 #   LIBTORCH=DIR scripts/setup.sh use an existing LibTorch (the folder with include/ and lib/)
 #   FINETUNE_DEPS=DIR             another place than .deps/
 #   FINETUNE_CUDA=0               do not fetch the CUDA parts although nvcc is present
@@ -26,9 +27,9 @@ if [ ${#missing[@]} -gt 0 ]; then
   DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
-sets=base
+sets="base source"
 if [ "${FINETUNE_CUDA:-1}" != 0 ] && { command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ]; }; then
-  sets="base cuda"
+  sets="base source cuda"
 fi
 
 # One wheel: download, unpack the wanted members, leave a stamp so that the next run skips it.
@@ -61,10 +62,41 @@ PY
   touch "$stamp"
 }
 
+# The sentencepiece library: the sources inside the sdist, built by third_party/sentencepiece. Built again when that changes.
+build_sentencepiece() {  # requirement
+  local ours="$root/third_party/sentencepiece" stamp tmp
+  stamp="$deps/.have-built-${1//==/-}-$(cat "$ours"/* | cksum | cut -d' ' -f1)"
+  [ -e "$stamp" ] && return
+  echo "setup: $1 (built from source)"
+  tmp=$(mktemp -d "$deps/.fetch.XXXXXX")
+  python3 -m pip download --quiet --disable-pip-version-check --no-deps --no-binary "${1%%==*}" --dest "$tmp" "$1"
+  python3 - "$tmp" <<'PY'
+import glob, os, sys, tarfile
+tmp = sys.argv[1]
+with tarfile.open(glob.glob(tmp + "/*.tar.gz")[0]) as t:
+    for member in t:
+        # .../sentencepiece/src/x.cc -> src/x.cc; nothing may land outside.
+        parts = member.name.split("/")
+        if not member.isfile() or parts[1:2] != ["sentencepiece"] or ".." in parts:
+            continue
+        path = os.path.join(tmp, "library", *parts[2:])
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as out:
+            out.write(t.extractfile(member).read())
+PY
+  cmake -G Ninja -S "$ours" -B "$tmp/build" -DSPM_SOURCES="$tmp/library/src" -DCMAKE_INSTALL_PREFIX="$tmp/installed" \
+    >"$tmp/log" 2>&1 && cmake --build "$tmp/build" --target install >>"$tmp/log" 2>&1 || { cat "$tmp/log" >&2; exit 1; }
+  rm -rf "$deps/sentencepiece"
+  mv "$tmp/installed" "$deps/sentencepiece"
+  rm -rf "$tmp" "$deps"/.have-built-sentencepiece-*
+  touch "$stamp"
+}
+
 rm -rf "$deps"/.fetch.*
 while read -r set requirement patterns; do
   case "$set" in ''|'#'*) continue ;; esac
   [[ " $sets " == *" $set "* ]] || continue
+  if [ "$set" = source ]; then build_sentencepiece "$requirement"; continue; fi
   if [ -n "${LIBTORCH:-}" ] && [[ "$requirement" != pyarrow* ]]; then continue; fi
   fetch "$set" "$requirement" "$patterns"
 done < "$root/third_party/versions.txt"

@@ -33,6 +33,15 @@ add_library(ft_arrow INTERFACE)
 target_include_directories(ft_arrow SYSTEM INTERFACE ${FT_DEPS}/pyarrow/include)
 target_link_libraries(ft_arrow INTERFACE ${FT_PARQUET_LIB} ${FT_ARROW_LIB})
 
+# The sentencepiece library, built by scripts/setup.sh from third_party/sentencepiece.
+if(NOT EXISTS ${FT_DEPS}/sentencepiece/lib/libsentencepiece.a)
+  message(FATAL_ERROR "The sentencepiece library is not in ${FT_DEPS}/sentencepiece: run scripts/setup.sh")
+endif()
+add_library(ft_sentencepiece STATIC IMPORTED)
+set_target_properties(ft_sentencepiece PROPERTIES IMPORTED_LOCATION ${FT_DEPS}/sentencepiece/lib/libsentencepiece.a)
+target_include_directories(ft_sentencepiece SYSTEM INTERFACE ${FT_DEPS}/sentencepiece/include)
+target_link_options(ft_sentencepiece INTERFACE -Wl,--exclude-libs,libsentencepiece.a)
+
 # LibTorch: headers and libtorch_cpu. CUDA is loaded at run time where a driver is present (src/kernels/device.cpp), so that
 # the program starts fast and small without one.
 if(NOT FT_LIBTORCH AND EXISTS ${FT_DEPS}/libtorch_path)

@@ -1,9 +1,9 @@
 #include "base/json.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
-#include <unordered_set>
 
 #include "base/error.h"
 #include "base/files.h"
@@ -13,9 +13,45 @@ namespace {
 
 constexpr size_t kMaxDepth = 64;  // deeper documents are refused: our own writer and copies recurse
 
+/// The keys of an object that is being read, to find one that comes twice. Holds places in the
+/// object, not texts: a vocabulary has hundreds of thousands of keys.
+class KeySet {
+ public:
+  /// False when the object has the key already, which is not added.
+  bool add(const Json::Object& object, std::string_view key) {
+    constexpr size_t kFew = 8;  // compared one by one
+    if (object.size() < kFew)
+      return std::none_of(object.begin(), object.end(),
+                          [&](const auto& m) { return m.first == key; });
+    if ((object.size() + 1) * 2 > slots_.size()) grow(object);
+    const size_t slot = find(object, key);
+    if (slots_[slot] != kFree) return false;
+    slots_[slot] = static_cast<uint32_t>(object.size());
+    return true;
+  }
+
+ private:
+  static constexpr uint32_t kFree = UINT32_MAX;
+  std::vector<uint32_t> slots_;  // open addressing, at most half full; size is a power of two
+
+  size_t find(const Json::Object& object, std::string_view key) const {
+    size_t at = std::hash<std::string_view>{}(key) & (slots_.size() - 1);
+    while (slots_[at] != kFree && object[slots_[at]].first != key)
+      at = (at + 1) & (slots_.size() - 1);
+    return at;
+  }
+  void grow(const Json::Object& object) {
+    slots_.assign(std::max<size_t>(64, slots_.size() * 4), kFree);
+    for (size_t i = 0; i < object.size(); ++i)
+      slots_[find(object, object[i].first)] = static_cast<uint32_t>(i);
+  }
+};
+
 /// Builds a Json from nlohmann's event stream; the DOM of that library is never made.
 class Builder : public nlohmann::json_sax<nlohmann::json> {
  public:
+  explicit Builder(std::span<const JsonTake> takes) : takes_(takes) {}
+
   Json root;
   std::string error;
 
@@ -27,14 +63,14 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     return add(Json(static_cast<int64_t>(v)));
   }
   bool number_float(number_float_t v, const string_t&) override { return add(Json(v)); }
-  bool string(string_t& v) override { return add(Json(std::move(v))); }
+  bool string(string_t& v) override { return add(std::move(v)); }
   bool binary(binary_t&) override { return false; }
   bool start_object(std::size_t) override { return open(Json(Json::Object{})); }
   bool start_array(std::size_t) override { return open(Json(Json::Array{})); }
   bool end_object() override { return close(); }
   bool end_array() override { return close(); }
   bool key(string_t& v) override {
-    if (!levels_.back().keys.insert(v).second) {
+    if (!levels_.back().take && !levels_.back().keys.add(levels_.back().value.object(), v)) {
       error = str("duplicate key \"", printable(v), "\"");
       return false;
     }
@@ -54,17 +90,25 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   struct Level {
     Json value;
     std::string key;
-    std::unordered_set<std::string> keys;
+    KeySet keys;
+    const JsonTake* take = nullptr;
   };
   std::vector<Level> levels_;
+  std::span<const JsonTake> takes_;
 
-  bool add(Json value) {
+  template <typename T>
+  bool add(T&& value) {
     if (levels_.empty()) {
-      root = std::move(value);
+      root = Json(std::forward<T>(value));
+    } else if (levels_.back().take) {
+      levels_.back().take->take(levels_.back().key, Json(std::forward<T>(value)));
     } else if (levels_.back().value.is_array()) {
-      levels_.back().value.array().push_back(std::move(value));
+      Json::Array& array = levels_.back().value.array();
+      if (array.empty()) array.reserve(2);  // most short ones are pairs
+      array.emplace_back(std::forward<T>(value));
     } else {
-      levels_.back().value.object().emplace_back(std::move(levels_.back().key), std::move(value));
+      levels_.back().value.object().emplace_back(std::move(levels_.back().key),
+                                                 std::forward<T>(value));
     }
     return true;
   }
@@ -73,8 +117,22 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
       error = str("nested deeper than ", kMaxDepth, " levels");
       return false;
     }
-    levels_.push_back({std::move(value), {}, {}});
+    const JsonTake* take = find_take(value.is_object());
+    levels_.push_back({std::move(value), {}, {}, take});
     return true;
+  }
+  /// The one that wants what begins here.
+  const JsonTake* find_take(bool is_object) const {
+    constexpr size_t kDeepest = 4;
+    if (takes_.empty() || levels_.empty() || levels_.size() > kDeepest) return nullptr;
+    std::string path;
+    for (const Level& level : levels_) {
+      if (!level.value.is_object() || level.take) return nullptr;
+      path += (path.empty() ? "" : ".") + level.key;
+    }
+    for (const JsonTake& take : takes_)
+      if (take.path == path && take.is_object == is_object) return &take;
+    return nullptr;
   }
   bool close() {
     Json done = std::move(levels_.back().value);
@@ -171,8 +229,10 @@ std::string Json::dump_indented(int indent, bool ascii) const {
   return out;
 }
 
-Json parse_json(std::string_view text, std::string_view where) {
-  Builder builder;
+namespace {
+
+Json parse(std::string_view text, std::string_view where, std::span<const JsonTake> takes) {
+  Builder builder(takes);
   try {
     if (nlohmann::json::sax_parse(text.begin(), text.end(), &builder))
       return std::move(builder.root);
@@ -182,8 +242,18 @@ Json parse_json(std::string_view text, std::string_view where) {
   fail_input(where, ": ", printable(builder.error));
 }
 
+}  // namespace
+
+Json parse_json(std::string_view text, std::string_view where) {
+  return parse(text, where, {});
+}
+
 Json read_json(const std::filesystem::path& file) {
-  return parse_json(read_file(file), file.string());
+  return parse(read_file(file), file.string(), {});
+}
+
+Json read_json(const std::filesystem::path& file, std::span<const JsonTake> takes) {
+  return parse(read_file(file), file.string(), takes);
 }
 
 std::optional<int64_t> get_int(const Json& object, std::string_view key, std::string_view where) {

@@ -5,7 +5,9 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -79,6 +81,15 @@ Json with_finite_numbers(Json value);
 /// thrown.
 Json parse_json(std::string_view text, std::string_view where);
 Json read_json(const std::filesystem::path& file);
+
+/// A container so large that its elements are handed over as they are read instead of being kept;
+/// in the result it is empty. Keys that come twice are the taker's to find.
+struct JsonTake {
+  std::string path;  ///< keys from the root, joined with dots
+  bool is_object;    ///< else an array; the other kind is kept as usual
+  std::function<void(std::string_view key, const Json& value)> take;  ///< key: of an object
+};
+Json read_json(const std::filesystem::path& file, std::span<const JsonTake> takes);
 
 /// Typed members. Absent and null give nullopt; another type is an Error (input) naming `where` and
 /// the key.

@@ -19,7 +19,11 @@ constexpr std::string_view kGemma = R"jinja({{- bos_token }}
 {%- macro body(content) %}
   {%- if content is string %}{{- content | trim }}
   {%- elif content is iterable %}
-    {%- for part in content if part.type == 'text' %}{{- part.text | trim }}{% endfor %}
+    {%- for part in content %}
+      {%- if part.type == 'text' %}{{- part.text | trim }}
+      {%- elif part.type == 'image' %}{{- '<start_of_image>' }}
+      {%- endif %}
+    {%- endfor %}
   {%- else %}{{- raise_exception('Invalid content type') }}
   {%- endif %}
 {%- endmacro %}

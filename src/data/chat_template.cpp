@@ -275,6 +275,18 @@ std::optional<ChatTemplate> ChatTemplate::load(const std::string& choice,
              join(names), did_you_mean(choice, names));
 }
 
+std::string fitting_templates(const fs::path& model_folder) {
+  const fs::path config = model_folder / "config.json";
+  if (fs::exists(config)) {
+    const std::string type =
+        get_string(read_json(config), "model_type", config.string()).value_or("");
+    if (type.starts_with("gemma")) return "gemma";
+  }
+  std::vector<std::string_view> names;
+  for (const BuiltinTemplate& builtin : builtin_templates()) names.push_back(builtin.name);
+  return "NAME, which is one of " + join(names) + " or a file";
+}
+
 std::string ChatTemplate::render(const ChatInput& input) const {
   const Conversation conversation(impl_->source, input, nullptr);
   return conversation.render(conversation.size(), input.add_generation_prompt, false);

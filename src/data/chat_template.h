@@ -72,4 +72,8 @@ class ChatTemplate {
   std::unique_ptr<Impl> impl_;
 };
 
+/// What to name in an error about a model without a template: the built-in one of its family where
+/// config.json tells that it has one, else all of them.
+std::string fitting_templates(const std::filesystem::path& model_folder);
+
 }  // namespace ft

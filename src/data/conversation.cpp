@@ -149,8 +149,8 @@ Document make_chat(Conversation conversation, const Row& row, const DocumentMake
   const Tokenizer& tokenizer = maker.tokenizer();
   if (!context.chat_template)
     fail_input(row.where,
-               ": a conversation, but the model has no chat template; set data.chat_template to "
-               "gemma, llama2, llama3, chatml, mistral or a file");
+               ": a conversation, but the model has no chat template; set data.chat_template: ",
+               context.fitting_templates);
   Json::Array& messages = conversation.messages.array();
   const auto& system = context.config.system_prompt;
   if (system && (messages.empty() || messages[0].get("role")->string() != "system"))

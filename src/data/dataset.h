@@ -40,6 +40,8 @@ struct DataContext {
   /// Also fill what Document holds besides the example. Off for training data, where it would only
   /// cost memory and time.
   bool keep_texts = true;
+  /// For the error where there is no template: what data.chat_template can be.
+  std::string fitting_templates = "NAME";
 };
 
 /// A row turned into text for a person: the conversation before tokenisation.

@@ -19,24 +19,13 @@ const AddedToken* TokenizerParts::find_added(std::string_view content) const {
 
 int32_t TokenizerParts::id_of(std::string_view text) const {
   const AddedToken* token = find_added(text);
-  return token ? token->id : bpe->vocab().find(text);
+  return token ? token->id : vocab().find(text);
 }
 
-struct PipelineTokenizer::Run {
-  std::string_view text;
-  const EncodeOptions& options;
-  Bpe::Session session;
-  std::vector<Token> tokens;
-  std::vector<WordToken> word;
-
-  void add(int32_t id, size_t begin, size_t end) {
-    tokens.push_back({id, static_cast<uint32_t>(begin), static_cast<uint32_t>(end)});
-  }
-  bool is_cut(size_t begin, size_t end) const {
-    const auto first = std::upper_bound(options.breaks.begin(), options.breaks.end(), begin);
-    return first != options.breaks.end() && *first < end;
-  }
-};
+bool PipelineTokenizer::Run::is_cut(size_t begin, size_t end) const {
+  const auto first = std::upper_bound(options.breaks.begin(), options.breaks.end(), begin);
+  return first != options.breaks.end() && *first < end;
+}
 
 PipelineTokenizer::PipelineTokenizer(TokenizerParts parts) : parts_(std::move(parts)) {
   for (size_t i = 0; i < parts_.added.size(); ++i) {
@@ -57,7 +46,8 @@ std::vector<Token> PipelineTokenizer::encode(std::string_view text,
                                              const EncodeOptions& options) const {
   if (text.size() >= UINT32_MAX)
     fail_input("tokenizer: a text of ", text.size(), " bytes is too long");
-  Run run{text, options, Bpe::Session(*parts_.bpe), {}, {}};
+  Run run{text, options, {}, {}, {}};
+  if (parts_.bpe) run.session.emplace(*parts_.bpe);
   run.tokens.reserve(text.size() / 3 + 4);
   if (options.add_special_tokens)
     for (const int32_t id : parts_.prefix) run.add(id, 0, 0);
@@ -79,6 +69,7 @@ std::vector<Token> PipelineTokenizer::encode(std::string_view text,
 }
 
 void PipelineTokenizer::encode_plain(Run& run, size_t begin, size_t end) const {
+  if (parts_.sentencepiece) return encode_sentencepiece(run, begin, end);
   while (begin < end) {
     const std::string_view rest = run.text.substr(begin, end - begin);
     const size_t good = valid_utf8_prefix(rest);
@@ -90,7 +81,7 @@ void PipelineTokenizer::encode_plain(Run& run, size_t begin, size_t end) const {
       bad += point.length;
     }
     run.word.clear();
-    run.session.encode(rest.substr(good, bad - good), run.word);
+    run.session->encode(rest.substr(good, bad - good), run.word);
     size_t at = begin + good;
     for (const WordToken& token : run.word) {
       run.add(token.id, at, at + token.length);
@@ -125,7 +116,7 @@ void PipelineTokenizer::encode_normalized(Run& run, AlignedText text) const {
   const std::string_view view = list.text.view();
   for (const ByteRange& word : list.words) {
     run.word.clear();
-    run.session.encode(view.substr(word.begin, word.end - word.begin), run.word);
+    run.session->encode(view.substr(word.begin, word.end - word.begin), run.word);
     size_t at = word.begin;
     for (const WordToken& token : run.word) {
       const size_t last = at + token.length - 1;
@@ -136,11 +127,12 @@ void PipelineTokenizer::encode_normalized(Run& run, AlignedText text) const {
 }
 
 std::string PipelineTokenizer::decode(std::span<const int32_t> ids, bool skip_special) const {
+  if (parts_.sentencepiece) return decode_sentencepiece(ids, skip_special);
   std::vector<std::string> tokens;
   tokens.reserve(ids.size());
   for (const int32_t id : ids) {
     if (skip_special && is_special(id)) continue;
-    if (added_by_id_.count(id) || parts_.bpe->vocab().has(id)) tokens.push_back(piece(id));
+    if (added_by_id_.count(id) || parts_.vocab().has(id)) tokens.push_back(piece(id));
   }
   return parts_.decoder.decode(std::move(tokens));
 }
@@ -148,12 +140,12 @@ std::string PipelineTokenizer::decode(std::span<const int32_t> ids, bool skip_sp
 std::string PipelineTokenizer::piece(int32_t id) const {
   const auto added = added_by_id_.find(id);
   if (added != added_by_id_.end()) return added_pieces_[added->second];
-  return std::string(parts_.bpe->vocab().text(id));
+  return std::string(parts_.vocab().text(id));
 }
 
 std::optional<int32_t> PipelineTokenizer::id_of(std::string_view piece) const {
   const auto added = added_ids_.find(std::string(piece));
-  const int32_t id = added != added_ids_.end() ? added->second : parts_.bpe->vocab().find(piece);
+  const int32_t id = added != added_ids_.end() ? added->second : parts_.vocab().find(piece);
   return id >= 0 ? std::optional(id) : std::nullopt;
 }
 
@@ -163,7 +155,7 @@ bool PipelineTokenizer::is_special(int32_t id) const {
 }
 
 int64_t PipelineTokenizer::size() const {
-  int64_t size = parts_.bpe->vocab().size();
+  int64_t size = parts_.vocab().size();
   for (const AddedToken& token : parts_.added) size = std::max<int64_t>(size, token.id + 1);
   return size;
 }

@@ -44,7 +44,8 @@ Json chat_answer(const Json& line, const Tokenizer& tokenizer, const ChatTemplat
                  const TokenizeOptions& options) {
   const std::string where = "line";
   if (!chat_template)
-    fail_input("messages: the model has no chat template; name one with --chat-template");
+    fail_input("messages: the model has no chat template; set --chat-template ",
+               options.fitting_templates);
   ChatInput input;
   input.messages = *line.get("messages");
   if (!input.messages.is_array()) fail_input("messages: wrong type, a list is wanted");

@@ -13,6 +13,7 @@ namespace ft {
 struct TokenizeOptions {
   bool add_special_tokens = false;  ///< to texts, what the tokenizer adds by itself
   bool parse_special = false;       ///< read special-token text of texts and of message contents
+  std::string fitting_templates = "NAME";  ///< for the error where there is none
 };
 
 /// The answer to one line as interface.md section 1 has it: for {"text"}, {"messages"} or {"ids"};

@@ -1,6 +1,7 @@
 // Finds the tokenizer of a model folder and applies what stands beside it. tokenizer_config.json
 // changes the tokenizer as transformers does: its added_tokens_decoder and named special tokens
-// become added tokens, add_bos_token and add_eos_token replace the template of tokenizer.json.
+// become added tokens, add_bos_token and add_eos_token replace the template of tokenizer.json. A
+// sentencepiece model has further tokens in added_tokens.json, and no template: BOS alone.
 #include "data/tokenizer.h"
 
 #include <algorithm>
@@ -44,13 +45,13 @@ class AddedIndex {
     const auto by_id = by_id_.find(token.id);
     const bool is_known =
         by_text != by_text_.end() && by_id != by_id_.end() && by_text->second == by_id->second;
-    const Vocab& vocab = parts_.bpe->vocab();
+    const Vocab& vocab = parts_.vocab();
     const int32_t in_vocab = vocab.find(token.content);
     const bool contradicts_vocab = in_vocab >= 0 ? in_vocab != token.id : vocab.has(token.id);
     const bool is_new = by_text == by_text_.end() && by_id == by_id_.end();
     if (!is_known && (!is_new || contradicts_vocab))
-      fail_input(where, ": \"", printable(token.content), "\" with id ", token.id,
-                 " contradicts tokenizer.json");
+      fail_input(where, ": \"", printable(token.content), "\" with id ", token.id, " contradicts ",
+                 parts_.sentencepiece ? "tokenizer.model" : "tokenizer.json");
     if (is_known) {
       parts_.added[by_id->second] = std::move(token);
     } else {
@@ -98,10 +99,35 @@ void apply_added_decoder(TokenizerParts& parts, const Json& config, const std::s
   }
 }
 
-/// Named special tokens of the vocabulary are special even where tokenizer.json does not list them.
+/// added_tokens.json, of the time before added_tokens_decoder: texts and their ids.
+void apply_added_tokens(TokenizerParts& parts, const fs::path& path) {
+  const Json table = optional_object(path);
+  if (table.is_null()) return;
+  AddedIndex index(parts);
+  for (const auto& [content, id] : table.object()) {
+    const std::string where = str(path.string(), ": \"", printable(content), "\"");
+    if (!id.is_int() || id.integer() < 0 || id.integer() >= Vocab::kMaxId)
+      fail_input(where, ": a token id is wanted");
+    if (content.empty()) continue;
+    AddedToken token;
+    token.id = static_cast<int32_t>(id.integer());
+    token.content = content;
+    const AddedToken* known = parts.find_added(content);
+    token.special = known && known->special;
+    index.put(std::move(token), where);
+  }
+}
+
+/// Named special tokens of the vocabulary are special even where the tokenizer's own file does not
+/// list them as such.
 void make_special(TokenizerParts& parts, const std::string& text) {
-  if (text.empty() || parts.find_added(text)) return;
-  const int32_t id = parts.bpe->vocab().find(text);
+  if (text.empty()) return;
+  for (AddedToken& known : parts.added) {
+    if (known.content != text) continue;
+    if (parts.sentencepiece) known.special = true;  // tokenizer.json has a flag of its own
+    return;
+  }
+  const int32_t id = parts.vocab().find(text);
   if (id < 0) return;
   AddedToken token;
   token.id = id;
@@ -147,8 +173,8 @@ NamedToken named_token(const TokenizerParts& parts, const std::vector<Json>& by_
     const int64_t id = value->integer();
     for (const AddedToken& token : parts.added)
       if (token.id == id) return {token.content, token.id};
-    if (parts.bpe->vocab().has(id))
-      return {std::string(parts.bpe->vocab().text(id)), static_cast<int32_t>(id)};
+    if (parts.vocab().has(id))
+      return {std::string(parts.vocab().text(id)), static_cast<int32_t>(id)};
   }
   return {};
 }
@@ -165,17 +191,36 @@ void apply_template(TokenizerParts& parts, const Json& config, const std::string
   if (add_eos.value_or(false) && eos) parts.suffix = {*eos};
 }
 
-TokenizerParts load_parts(const fs::path& folder, bool* is_json) {
+/// The template of a tokenizer without tokenizer.json: BOS, and what the config says.
+void apply_model_template(TokenizerParts& parts, const Json& config, const std::string& file,
+                          std::optional<int32_t> bos, std::optional<int32_t> eos) {
+  if (get_bool(config, "add_bos_token", file).value_or(true) && bos) parts.prefix = {*bos};
+  if (get_bool(config, "add_eos_token", file).value_or(false) && eos) parts.suffix = {*eos};
+  parts.prefix_after_special = get_bool(config, "legacy", file).value_or(true);
+}
+
+/// The name a sentencepiece model has for it, where no file names another.
+void use_own_name(NamedToken& token, const Vocab& vocab, std::optional<int32_t> own) {
+  if (token.text.empty() && own) token = {std::string(vocab.text(*own)), own};
+}
+
+struct FoundTokenizer {
+  TokenizerParts parts;
+  fs::path file;
+  bool is_json = false;
+};
+
+FoundTokenizer find_tokenizer(const fs::path& folder) {
   const fs::path json = folder / "tokenizer.json";
-  *is_json = fs::exists(json);
-  if (*is_json) return load_tokenizer_json(json);
+  if (fs::exists(json)) return {load_tokenizer_json(json), json, true};
   for (const fs::path& file :
        {folder / "tokenizer.model", folder / "original" / "tokenizer.model"}) {
     if (!fs::exists(file)) continue;
     const std::string content = read_file(file);
-    if (is_tiktoken(content)) return parse_tiktoken(content, file.string());
-    fail_input(file.string(),
-               ": not a tiktoken file; a sentencepiece model needs tokenizer.json beside it");
+    const bool is_list = is_tiktoken(content);
+    return {is_list ? parse_tiktoken(content, file.string())
+                    : parse_sentencepiece(content, file.string()),
+            file};
   }
   fail_input(folder.string(), ": no tokenizer, tokenizer.json or tokenizer.model is wanted");
 }
@@ -183,22 +228,30 @@ TokenizerParts load_parts(const fs::path& folder, bool* is_json) {
 }  // namespace
 
 std::unique_ptr<Tokenizer> Tokenizer::load(const std::filesystem::path& folder) {
-  bool is_json = false;
-  TokenizerParts parts = load_parts(folder, &is_json);
+  FoundTokenizer found = find_tokenizer(folder);
+  TokenizerParts& parts = found.parts;
   const fs::path config_file = folder / "tokenizer_config.json";
   const std::vector<Json> by_name = {optional_object(config_file),
                                      optional_object(folder / "special_tokens_map.json")};
   const std::vector<Json> by_id = {optional_object(folder / "generation_config.json"),
                                    optional_object(folder / "config.json")};
   const Json& config = by_name.front();
-  if (is_json) {
+  if (parts.sentencepiece) apply_added_tokens(parts, folder / "added_tokens.json");
+  if (found.is_json || parts.sentencepiece) {
     apply_added_decoder(parts, config, config_file.string());
     for (const Json& file : by_name) apply_special_names(parts, file);
   }
   NamedToken bos = named_token(parts, by_name, by_id, "bos");
   NamedToken eos = named_token(parts, by_name, by_id, "eos");
-  const NamedToken pad = named_token(parts, by_name, by_id, "pad");
-  if (is_json) {
+  NamedToken pad = named_token(parts, by_name, by_id, "pad");
+  if (parts.sentencepiece) {
+    const SentencePieceModel& model = *parts.sentencepiece;
+    use_own_name(bos, model.vocab(), model.bos());
+    use_own_name(eos, model.vocab(), model.eos());
+    use_own_name(pad, model.vocab(), model.pad());
+    apply_model_template(parts, config, config_file.string(), bos.id, eos.id);
+    finish_sentencepiece(parts, found.file.string());
+  } else if (found.is_json) {
     apply_template(parts, config, config_file.string(), bos.id, eos.id);
   } else {  // Meta's folder has no file that names them
     const auto or_default = [&](NamedToken& token, const char* text) {

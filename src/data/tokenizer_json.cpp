@@ -26,22 +26,28 @@ const Json& required(const Json& object, std::string_view key, const std::string
   return *found;
 }
 
-Vocab parse_vocab(const Json& model, const std::string& where) {
-  const Json& json = required(model, "vocab", where);
-  if (!json.is_object()) fail_input(where, ".vocab: an object of token and id is wanted");
-  if (json.object().empty()) fail_input(where, ".vocab: it is empty");
+/// The two large parts, taken while the file is read: as Json values they would need hundreds of
+/// megabytes.
+struct LargeParts {
   Vocab vocab;
-  vocab.reserve(json.object().size());
-  for (const auto& [text, value] : json.object()) {
+  std::string merge_texts;  ///< left and right of each merge, one after the other
+  struct MergeText {
+    size_t begin;
+    uint32_t left, right;  ///< bytes
+  };
+  std::vector<MergeText> merges;
+
+  void add_token(std::string_view text, const Json& value, const std::string& where) {
     const bool good = value.is_int() && value.integer() >= 0 && value.integer() < Vocab::kMaxId;
     const int32_t id = good ? static_cast<int32_t>(value.integer())
-                            : checked_id(&value, str(where, ".vocab[\"", printable(text), "\"]"));
-    if (!vocab.add(text, id))
-      fail_input(where, ".vocab[\"", printable(text), "\"]: id ", id, " is taken by \"",
-                 printable(vocab.text(id)), "\"");
+                            : checked_id(&value, str(where, "[\"", printable(text), "\"]"));
+    if (vocab.add(text, id)) return;
+    if (vocab.find(text) >= 0) fail_input(where, ": \"", printable(text), "\" is there twice");
+    fail_input(where, "[\"", printable(text), "\"]: id ", id, " is taken by \"",
+               printable(vocab.text(id)), "\"");
   }
-  return vocab;
-}
+  void add_merge(const Json& value, const std::string& where);
+};
 
 /// The two parts of a merge: ["a", "b"], or "a b" in older files.
 std::pair<std::string_view, std::string_view> merge_parts(const Json& json) {
@@ -55,31 +61,38 @@ std::pair<std::string_view, std::string_view> merge_parts(const Json& json) {
   return {text.substr(0, space), text.substr(space + 1)};
 }
 
-std::vector<Merge> parse_merges(const Json& model, const Vocab& vocab, const std::string& where) {
-  const Json& json = required(model, "merges", where);
-  if (!json.is_array()) fail_input(where, ".merges: a list is wanted");
+void LargeParts::add_merge(const Json& value, const std::string& where) {
+  const auto [left, right] = merge_parts(value);
+  if (left.empty() || right.empty())
+    fail_input(where, "[", merges.size(), "]: two tokens are wanted");
+  merges.push_back({merge_texts.size(), static_cast<uint32_t>(left.size()),
+                    static_cast<uint32_t>(right.size())});
+  merge_texts.append(left).append(right);
+}
+
+std::vector<Merge> find_merges(const LargeParts& large, const std::string& where) {
   std::vector<Merge> merges;
-  merges.reserve(json.array().size());
-  std::string product;
-  for (const Json& entry : json.array()) {
-    const auto rank = static_cast<uint32_t>(&entry - json.array().data());
-    const auto [left, right] = merge_parts(entry);
-    if (left.empty() || right.empty())
-      fail_input(where, ".merges[", rank, "]: two tokens are wanted");
-    product.assign(left).append(right);
+  merges.reserve(large.merges.size());
+  const Vocab& vocab = large.vocab;
+  for (const auto& entry : large.merges) {
+    const auto rank = static_cast<uint32_t>(merges.size());
+    const auto product =
+        std::string_view(large.merge_texts).substr(entry.begin, size_t{entry.left} + entry.right);
+    const auto left = product.substr(0, entry.left), right = product.substr(entry.left);
     const Merge merge{vocab.find(left), vocab.find(right), vocab.find(product), rank};
-    const std::string_view unknown = merge.left < 0    ? left
-                                     : merge.right < 0 ? right
-                                                       : std::string_view(product);
     if (merge.left < 0 || merge.right < 0 || merge.product < 0)
-      fail_input(where, ".merges[", rank, "]: \"", printable(unknown),
+      fail_input(where, "[", rank, "]: \"",
+                 printable(merge.left < 0    ? left
+                           : merge.right < 0 ? right
+                                             : product),
                  "\" is not in the vocabulary");
     merges.push_back(merge);
   }
   return merges;
 }
 
-std::unique_ptr<Bpe> parse_model(const Json& model, bool byte_level, const std::string& where) {
+std::unique_ptr<Bpe> parse_model(const Json& model, LargeParts large, bool byte_level,
+                                 const std::string& where) {
   if (!model.is_object()) fail_input(where, ": an object is wanted");
   const std::string type = get_string(model, "type", where).value_or("BPE");
   if (type != "BPE")
@@ -89,8 +102,12 @@ std::unique_ptr<Bpe> parse_model(const Json& model, bool byte_level, const std::
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
     if (!get_string(model, key, where).value_or("").empty())
       fail_input(where, ".", key, ": not supported");
-  Vocab vocab = parse_vocab(model, where);
-  const std::vector<Merge> merges = parse_merges(model, vocab, where);
+  if (!required(model, "vocab", where).is_object())
+    fail_input(where, ".vocab: an object of token and id is wanted");
+  if (large.vocab.size() == 0) fail_input(where, ".vocab: it is empty");
+  if (!required(model, "merges", where).is_array()) fail_input(where, ".merges: a list is wanted");
+  const std::vector<Merge> merges = find_merges(large, where + ".merges");
+  const Vocab& vocab = large.vocab;
   BpeOptions options;
   options.byte_level = byte_level;
   options.byte_fallback = get_bool(model, "byte_fallback", where).value_or(false);
@@ -101,7 +118,7 @@ std::unique_ptr<Bpe> parse_model(const Json& model, bool byte_level, const std::
     if (options.unk < 0)
       fail_input(where, ".unk_token: \"", printable(*unk), "\" is not in the vocabulary");
   }
-  return std::make_unique<Bpe>(std::move(vocab), merges, options);
+  return std::make_unique<Bpe>(std::move(large.vocab), merges, options);
 }
 
 std::vector<AddedToken> parse_added(const Json& root, const Vocab& vocab, const std::string& file) {
@@ -221,7 +238,14 @@ class PostProcessor {
 
 TokenizerParts load_tokenizer_json(const std::filesystem::path& path) {
   const std::string file = path.string();
-  const Json root = read_json(path);
+  const std::string vocab_where = file + ": model.vocab", merges_where = file + ": model.merges";
+  LargeParts large;
+  const JsonTake takes[] = {
+      {"model.vocab", true,
+       [&](std::string_view text, const Json& id) { large.add_token(text, id, vocab_where); }},
+      {"model.merges", false,
+       [&](std::string_view, const Json& merge) { large.add_merge(merge, merges_where); }}};
+  const Json root = read_json(path, takes);
   if (!root.is_object()) fail_input(file, ": an object is wanted");
   const auto part = [&](const char* key) {
     const Json* found = root.get(key);
@@ -231,8 +255,8 @@ TokenizerParts load_tokenizer_json(const std::filesystem::path& path) {
   parts.normalizer = Normalizer::parse(part("normalizer"), file + ": normalizer");
   parts.pre_tokenizer = PreTokenizer::parse(part("pre_tokenizer"), file + ": pre_tokenizer");
   parts.decoder = TokenDecoder::parse(part("decoder"), file + ": decoder");
-  parts.bpe = parse_model(required(root, "model", file), parts.pre_tokenizer.is_byte_level(),
-                          file + ": model");
+  parts.bpe = parse_model(required(root, "model", file), std::move(large),
+                          parts.pre_tokenizer.is_byte_level(), file + ": model");
   parts.added = parse_added(root, parts.bpe->vocab(), file);
   int64_t size = parts.bpe->vocab().size();
   for (const AddedToken& token : parts.added) size = std::max<int64_t>(size, token.id + 1);

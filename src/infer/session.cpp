@@ -43,16 +43,21 @@ Session open_text(const RunConfig& config, const fs::path& folder) {
       fs::exists(folder / "tokenizer.json") || fs::exists(folder / "tokenizer.model");
   if (has_tokenizer) s.tokenizer = Tokenizer::load(folder);
   s.chat_template = ChatTemplate::load(config.data.chat_template, folder);
+  if (!s.chat_template) s.fitting_templates = fitting_templates(folder);
   return s;
 }
 
 }  // namespace
 
 DataContext Session::data_context(const DataConfig& config) const {
-  return {config, tokenizer.get(), chat_template ? &*chat_template : nullptr,
+  return {config,
+          tokenizer.get(),
+          chat_template ? &*chat_template : nullptr,
           model       ? model->decoder.spec.vocab_size
           : tokenizer ? tokenizer->size()
-                      : 0};
+                      : 0,
+          true,
+          fitting_templates};
 }
 
 const Tokenizer& Session::need_tokenizer() const {
@@ -86,9 +91,10 @@ Session open_text_session(const RunConfig& config) {
 std::vector<int32_t> encode_messages(const Session& session, const Json& messages,
                                      const Json& tools) {
   if (!session.chat_template)
-    fail_usage("--prompt: ", session.model->folder.string(),
-               " has no chat template; set data.chat_template "
-               "(--set data.chat_template=chatml) or use --raw for plain text");
+    fail_usage(
+        session.model->folder.string(),
+        ": the model has no chat template; set data.chat_template: ", session.fitting_templates,
+        " (--set data.chat_template=...) or use --raw for plain text");
   const Tokenizer& tokenizer = session.need_tokenizer();
   ChatInput input;
   input.messages = messages;

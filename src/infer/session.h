@@ -18,6 +18,7 @@ struct Session {
   std::optional<AdapterSet> adapters;
   std::unique_ptr<Tokenizer> tokenizer;  ///< null when the folder has none
   std::optional<ChatTemplate> chat_template;
+  std::string fitting_templates;  ///< for the error where there is none
 
   DataContext data_context(const DataConfig& config) const;
   /// Fails (input) when there is no tokenizer.

@@ -32,7 +32,8 @@ void tokenize(const TokenizeRequest& request,
   const auto tokenizer = Tokenizer::load(request.model);
   const auto chat_template =
       ChatTemplate::load(request.chat_template.value_or("auto"), request.model);
-  const TokenizeOptions options{request.add_special_tokens, request.parse_special};
+  const TokenizeOptions options{request.add_special_tokens, request.parse_special,
+                                fitting_templates(request.model)};
   while (const auto line = read())
     write(tokenize_line(*line, *tokenizer, chat_template ? &*chat_template : nullptr, options)
               .dump() +

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <functional>
 #include <map>
@@ -203,6 +204,58 @@ TEST(ChatTemplate, BuiltinsMatchTheParitySet) {
     ++checked;
   }
   EXPECT_GT(checked, 100);
+}
+
+/// Llama 3 is Llama 3.1 without the dates that 3.1 puts into a system message, and without the
+/// message where they are all it has.
+TEST(ChatTemplate, BuiltinLlama3MatchesLlama31) {
+  const fs::path file = parity_folder() / "H_chat" / "cases.jsonl";
+  FT_NEEDS(file);
+  int checked = 0;
+  for (const Json& test : read_cases(file)) {
+    if (text_of(test, "template") != "llama31" || test.get_set("tools")) continue;
+    const Json::Array& messages = test.get("messages")->array();
+    const auto is_plain = [](const Json& m) {
+      const std::string& role = m.get("role")->string();
+      return (role == "user" || role == "assistant" || role == "system") && m.get("content") &&
+             m.get("content")->is_string() && !m.get_set("tool_calls");
+    };
+    if (!std::all_of(messages.begin(), messages.end(), is_plain)) continue;
+    std::string wanted = text_of(test, "rendered");
+    const size_t dates = wanted.find("Cutting Knowledge Date:");
+    ASSERT_NE(dates, std::string::npos);
+    wanted.erase(dates, wanted.find("\n\n", dates) + 2 - dates);
+    const std::string empty = "<|start_header_id|>system<|end_header_id|>\n\n<|eot_id|>";
+    if (messages[0].get("role")->string() != "system")
+      wanted.erase(wanted.find(empty), empty.size());
+    SCOPED_TRACE(text_of(test, "conversation"));
+    EXPECT_EQ(builtin("llama3").render(input_of(test)), wanted);
+    ++checked;
+  }
+  EXPECT_GT(checked, 15);
+}
+
+/// SmolLM2's own template is ChatML with a system message of its own where there is none.
+TEST(ChatTemplate, BuiltinChatmlMatchesSmollm2) {
+  const fs::path file = parity_folder() / "H_chat" / "cases.jsonl";
+  FT_NEEDS(file);
+  int checked = 0;
+  for (const Json& test : read_cases(file)) {
+    if (text_of(test, "template") != "smollm2" ||
+        test.get("messages")->array()[0].get("role")->string() != "system")
+      continue;
+    SCOPED_TRACE(text_of(test, "conversation"));
+    check_case(builtin("chatml"), test);
+    ++checked;
+  }
+  EXPECT_GT(checked, 5);
+}
+
+/// Parts of a message: an image is named, as Gemma's own template does it.
+TEST(ChatTemplate, BuiltinGemmaNamesImages) {
+  EXPECT_EQ(builtin("gemma").render(chat(R"([{"role": "user", "content":
+      [{"type": "image"}, {"type": "text", "text": " What? "}]}])")),
+            "<s><start_of_turn>user\n<start_of_image>What?<end_of_turn>\n");
 }
 
 TEST(ChatTemplate, BreaksStandInsideWhatAUserTyped) {

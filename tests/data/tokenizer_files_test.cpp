@@ -126,6 +126,11 @@ TEST_F(TokenizerFiles, MalformedTokenizerJson) {
   }
 }
 
+TEST_F(TokenizerFiles, TokenThatComesTwice) {
+  put("tokenizer.json", R"({"model": {"vocab": {"a": 0, "b": 1, "a": 2}, "merges": []}})");
+  EXPECT_NE(load_error().find("model.vocab: \"a\" is there twice"), std::string::npos);
+}
+
 TEST_F(TokenizerFiles, BrokenBytesAndDeepNesting) {
   put("tokenizer.json", "{\"model\": {\"vocab\": {\"\xff\": 1}}}");
   EXPECT_NE(load_error().find("not valid JSON"), std::string::npos);
