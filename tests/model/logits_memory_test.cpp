@@ -28,8 +28,9 @@ class Probe : public c10::Allocator {
     *reinterpret_cast<size_t*>(p) = bytes;
     alive += bytes;
     if (alive > peak) peak = alive.load();
-    return {p + kHeader, p, release, c10::Device(c10::DeviceType::CPU)};
+    return {p + kHeader, p + kHeader, release, c10::Device(c10::DeviceType::CPU)};
   }
+  c10::DeleterFnPtr raw_deleter() const override { return release; }
   void copy_data(void* to, const void* from, size_t bytes) const override {
     std::memcpy(to, from, bytes);
   }
@@ -39,8 +40,9 @@ class Probe : public c10::Allocator {
  private:
   static constexpr size_t kHeader = 64;
   static constexpr uint8_t kPriority = 200;
-  static void release(void* p) {
-    alive -= *static_cast<size_t*>(p);
+  static void release(void* data) {
+    auto* p = static_cast<std::byte*>(data) - kHeader;
+    alive -= *reinterpret_cast<size_t*>(p);
     std::free(p);
   }
   c10::Allocator* before_;
