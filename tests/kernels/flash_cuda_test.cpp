@@ -57,7 +57,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> forward(
 }
 
 std::tuple<Tensor, Tensor, Tensor> backward(
-    const Tensor& grad, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out,
+    const Tensor& grad, const Tensor& q, const Tensor&, const Tensor&, const Tensor& out,
     const Tensor& lse, const Tensor& lengths_q, const Tensor&, int64_t longest_q, int64_t,
     double dropout, bool is_causal, const Tensor&, const Tensor&, std::optional<double> scale,
     std::optional<int64_t> left, std::optional<int64_t> right) {
