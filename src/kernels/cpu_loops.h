@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 
+#include "kernels/dynamic_map.h"
 #include "kernels/kernels.h"
 
 namespace ft::cpu {
@@ -49,6 +50,12 @@ void add(RowRange r, const T* x, T* y);
 template <typename T, typename G>
 void adamw(RowRange r, T* param, const G* grad, float* m, float* v, void* extra,
            const AdamwSettings& s);
+
+/// n numbers as codes and one scale per kQuantizedBlock of them, and back.
+void quantize_blocks(const float* x, int64_t n, const DynamicMap& map, uint8_t* codes,
+                     float* scales);
+void dequantize_blocks(const uint8_t* codes, const float* scales, int64_t n, const DynamicMap& map,
+                       float* x);
 
 /// Sum of squares of n elements in a fixed order (blocks of 4096, then the block sums, in float64).
 template <typename T>
