@@ -44,4 +44,6 @@ check() {  # NAME SETTING...
 }
 check lora method=lora
 check full method=full
+check adamw8bit method=full train.optimizer=adamw8bit
+check paged_fused method=full train.optimizer=paged_adamw8bit train.fused_update=true train.max_grad_norm=0
 exit $status

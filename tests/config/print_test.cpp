@@ -251,8 +251,8 @@ TEST(ConfigPrint, ReadsBackTheSame) {
   }
   // The test is worth what it varies: all keys but those that random_config() fixes.
   for (const std::string& key : kInterface) {
-    const bool is_fixed = key == "method" || key.starts_with("quantization.") ||
-                          key == "lora.use_dora";
+    const bool is_fixed =
+        key == "method" || key.starts_with("quantization.") || key == "lora.use_dora";
     EXPECT_EQ(varied.contains(key), !is_fixed) << key;
   }
 }

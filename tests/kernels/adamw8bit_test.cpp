@@ -1,5 +1,6 @@
 // AdamW with 8-bit moments: the maps are bitsandbytes', every number gets the nearest code, five
 // steps are those of the reference, and loops and kernel do as the plain twin in every master mode.
+#include "base/error.h"
 #include "fixtures.h"
 #include "kernels/adamw8bit_cases.h"
 #include "kernels/cpu_loops.h"

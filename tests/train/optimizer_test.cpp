@@ -91,7 +91,7 @@ TEST_P(OptimizerVariants, PagesAndFusedUpdatesGiveTheSameBits) {
 
 INSTANTIATE_TEST_SUITE_P(Masters, OptimizerVariants,
                          testing::Values("kahan", "stochastic", "float32", "none"),
-                         [](const auto& info) { return std::string(info.param); });
+                         [](const auto& master) { return std::string(master.param); });
 
 TEST(Optimizer8bit, IsForLargeMatrices) {
   Weights w;
