@@ -38,7 +38,7 @@ void attach_lora(Model& model, AdapterSet& set, uint64_t seed_value) {
   std::set<std::string> kinds;
   uint64_t layer = 0;
   for (Linear* linear : target_linears(model, config)) {
-    const int64_t out = linear->weight->value.size(0), in = linear->weight->value.size(1);
+    const int64_t out = linear->out(), in = linear->in_features();
     const int64_t rank =
         pattern_value<int64_t>(config.rank_pattern, linear->name, config.r, "lora.rank_pattern");
     const double alpha = pattern_value<double>(config.alpha_pattern, linear->name, config.alpha,

@@ -12,12 +12,12 @@ float power_of_ten(int exponent) {
   return static_cast<float>(std::pow(10.0, exponent));
 }
 
-/// Point i of `count` that divide [0.1, 1] evenly, in float32 and from the nearer end, as
-/// torch.linspace does it.
+/// Point i of `count` that divide [0.1, 1] evenly, in float32 and from the nearer end, with one
+/// rounding each, as torch.linspace does it.
 float division(int i, int count) {
   const float step = (1.0f - 0.1f) / static_cast<float>(count - 1);
-  return i < count / 2 ? 0.1f + step * static_cast<float>(i)
-                       : 1.0f - step * static_cast<float>(count - 1 - i);
+  return i < count / 2 ? std::fma(step, static_cast<float>(i), 0.1f)
+                       : std::fma(-step, static_cast<float>(count - 1 - i), 1.0f);
 }
 
 /// The lower edge of a bin of magnitudes; bin 0 begins at 0.

@@ -225,6 +225,7 @@ RunConfig random_config(std::mt19937_64& random) {
   config.quantization = {};
   config.lora.use_dora = false;
   config.lora.init = "gaussian";
+  config.train.fused_update = config.train.fused_update && random() % 2 == 0;
   if (config.train.fused_update) {
     config.train.gradient_accumulation_steps = 1;
     config.train.max_grad_norm = 0;
