@@ -33,7 +33,7 @@ check() {  # NAME SETTING...
   shift
   for setting in "$@"; do settings+=(--set "$setting"); done
   "$program" train --set model="$root/tests/data/parity/D_training/llama_lora/model" --set output_dir="$work/$name" \
-    --set data.train="$work/train.jsonl" --set data.eval="$work/eval.jsonl" --set data.max_length=256 \
+    --set data.train="$work/train.jsonl" --set data.eval="$work/eval.jsonl" --set data.max_length=128 \
     --set train.epochs=100000 --set train.max_steps="$steps" --set train.learning_rate=1e-4 --set eval.every_steps=25 \
     --set eval.samples=2 --set eval.sample_max_new_tokens=8 --set log.every_steps=1000 "${settings[@]}" \
     >"$work/$name.log" 2>&1 || { cat "$work/$name.log" >&2; exit 1; }
