@@ -17,6 +17,8 @@ class MappedFile {
   MappedFile& operator=(const MappedFile&) = delete;
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
+  /// Gives back the memory of a part that has been read and is not soon read again.
+  static void release(std::span<const std::byte> part);
 
  private:
   MappedFile(const std::byte* data, size_t size) : data_(data), size_(size) {}

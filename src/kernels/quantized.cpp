@@ -55,15 +55,15 @@ std::array<float, 256> make_dynamic_map() {
   size_t count = 0;
   for (int exponent = 0; exponent < 7; ++exponent) {
     const int parts = 1 << exponent;
-    // The ends are those of a float32 ramp that is filled from both sides.
+    // The ends are those of torch.linspace, which goes up from one end and down from the other.
     const float step = (1.0f - 0.1f) / static_cast<float>(parts);
     const auto end = [&](int i) {
-      return i < (parts + 1) / 2 ? 0.1f + step * static_cast<float>(i)
-                                 : 1.0f - step * static_cast<float>(parts - i);
+      return i < (parts + 1) / 2 ? std::fma(step, static_cast<float>(i), 0.1f)
+                                 : std::fma(-step, static_cast<float>(parts - i), 1.0f);
     };
     for (int i = 0; i < parts; ++i) {
       const float middle = (end(i) + end(i + 1)) / 2;
-      const auto value = static_cast<float>(std::pow(10.0, exponent - 6) * middle);
+      const float value = static_cast<float>(std::pow(10.0, exponent - 6)) * middle;
       map[count++] = value;
       map[count++] = -value;
     }
@@ -169,12 +169,21 @@ cpu::PackedBlocks packed_blocks(const QuantizedWeight& q) {
 Tensor dequantize(const QuantizedWeight& q, at::ScalarType dtype) {
   const at::NoGradGuard guard;
   const Tensor w = ops::empty({q.out, q.in}, dtype, q.codes.device());
-  if (!use_cpu_loops(w)) return plain(q, dtype);
-  const cpu::PackedBlocks packed = packed_blocks(q);
+  if (!use_cpu_loops(w) && !use_cuda_kernels(w)) return plain(q, dtype);
+  const cpu::PackedBlocks p = packed_blocks(q);
+  if (use_cuda_kernels(w)) {
+    const cuda::Dequantize call{cuda::dtype_of(w), cuda::dtype_of(q.stored), p.count,
+                                p.block_size,      p.nested_block_size,      p.codes,
+                                p.absmax,          p.absmax_codes,           p.nested_absmax,
+                                p.nested_map,      p.nested_offset,          p.code_map,
+                                cpu::data<void>(w)};
+    cuda::check_launch(cuda::dequantize(call, nullptr), "dequantize");
+    return w;
+  }
   cpu::with_type(w, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     cpu::parallel_rows(q.absmax.size(0), q.block_size, [&](int64_t begin, int64_t end) {
-      cpu::dequantize<T>({begin, end, q.block_size}, packed, cpu::data<T>(w));
+      cpu::dequantize<T>({begin, end, q.block_size}, p, cpu::data<T>(w));
     });
   });
   return w;

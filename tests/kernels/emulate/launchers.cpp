@@ -5,5 +5,6 @@
 #include "kernels/adamw.cu"
 #include "kernels/cross_entropy.cu"
 #include "kernels/gated_act.cu"
+#include "kernels/quantized.cu"
 #include "kernels/rms_norm.cu"
 #include "kernels/rope.cu"
