@@ -126,7 +126,7 @@ void train_saved_modules(Model& model, AdapterSet& set) {
       set.saved_modules.push_back(module.path);
       if ((*module.slot)->quantized)
         fail_usage("lora.modules_to_save: ", module.path,
-                   ": is in four bits, which cannot be trained; leave it out, or use a base in 16 "
+                   ": is in 4 bits, which cannot be trained; leave it out, or use a base in 16 "
                    "bits with method lora");
       train_linear_bias(model, set, module.path);
       // On a tied model embedding and head become two tensors that are trained apart, as in PEFT,
