@@ -32,8 +32,6 @@ struct NotYet {
   std::string_view what;
 };
 const NotYet kNotYet[] = {
-    {"method", [](const RunConfig& c) { return c.method == "qlora"; },
-     "qlora is not supported yet, wanted full or lora"},
     {"lora.use_dora", [](const RunConfig& c) { return c.lora.use_dora; },
      "DoRA is not supported yet, wanted false"},
     {"lora.init",

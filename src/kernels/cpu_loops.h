@@ -77,7 +77,7 @@ struct CodeLimits {
   std::array<float, 15> limit;
   std::array<uint8_t, 16> order;
 };
-/// Blocks [begin, end) of width block_size (even) of w [count] -> their codes and scales.
+/// Blocks [begin, end) of width block_size (a multiple of 32) of w [count] -> their codes and scales.
 template <typename T>
 void quantize(RowRange r, const T* w, int64_t count, const CodeLimits& limits, uint8_t* codes,
               float* absmax);

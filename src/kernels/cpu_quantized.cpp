@@ -111,26 +111,43 @@ FT_INLINE void dequantize_body(RowRange r, const PackedBlocks& p, T* y) {
   }
 }
 
+/// How many limits lie below x: its place among the values.
+FT_INLINE int32_t place_of(float x, const CodeLimits& limits) {
+  int32_t place = 0;
+#pragma GCC unroll 15
+  for (int k = 0; k < 15; ++k) place += limits.limit[static_cast<size_t>(k)] < x ? 1 : 0;
+  return place;
+}
+
 /// The codes of `count` weights. As in bitsandbytes a whole block is multiplied by the inverse of
 /// its scale, and a last one that is not whole divided by it.
 template <typename T>
 FT_INLINE void quantize_block(const T* w, int64_t count, bool is_whole, const CodeLimits& limits,
                               uint8_t* codes, float* absmax) {
   constexpr float kSmallest = 1e-38f;
+  constexpr int64_t kChunk = 32;  // divides every block size
   float most = 0;
+#pragma omp simd reduction(max : most)
   for (int64_t i = 0; i < count; ++i) most = std::max(most, std::abs(to_float(w[i])));
   const float divisor = std::max(most, kSmallest), inverse = 1.0f / divisor;
   *absmax = is_whole ? most : divisor;
-  const auto code = [&](int64_t i) -> uint8_t {
-    const float x = i >= count ? 0.0f
-                    : is_whole ? to_float(w[i]) * inverse
-                               : to_float(w[i]) / divisor;
-    int place = 0;
-    for (const float limit : limits.limit) place += limit < x;  // 1 at most needs no clamping
-    return limits.order[static_cast<size_t>(place)];
-  };
-  for (int64_t i = 0; i < count; i += 2)
-    codes[i / 2] = static_cast<uint8_t>(code(i) << 4 | code(i + 1));
+  int32_t places[kChunk] = {};
+  for (int64_t begin = 0; begin < count; begin += kChunk) {
+    const int64_t size = std::min(kChunk, count - begin);
+    if (is_whole) {
+#pragma omp simd
+      for (int64_t i = 0; i < kChunk; ++i)
+        places[i] = place_of(to_float(w[begin + i]) * inverse, limits);
+    } else {
+      for (int64_t i = 0; i < size; ++i)
+        places[i] = place_of(to_float(w[begin + i]) / divisor, limits);
+      if (size % 2) places[size] = place_of(0.0f, limits);  // what fills up the last byte
+    }
+    for (int64_t i = 0; i < size; i += 2)
+      codes[(begin + i) / 2] =
+          static_cast<uint8_t>(limits.order[static_cast<size_t>(places[i])] << 4 |
+                               limits.order[static_cast<size_t>(places[i + 1])]);
+  }
 }
 
 template <typename T>

@@ -55,9 +55,12 @@ void with_adamw_types(const Tensor& param, const Tensor& grad, F&& f) {
 namespace ft::cuda {
 
 /// The launchers' name for the dtype of a tensor that use_cuda_kernels() accepts.
+inline Dtype dtype_of(at::ScalarType type) {
+  if (type == at::kFloat) return Dtype::kFloat32;
+  return type == at::kBFloat16 ? Dtype::kBFloat16 : Dtype::kFloat16;
+}
 inline Dtype dtype_of(const Tensor& x) {
-  if (x.scalar_type() == at::kFloat) return Dtype::kFloat32;
-  return x.scalar_type() == at::kBFloat16 ? Dtype::kBFloat16 : Dtype::kFloat16;
+  return dtype_of(x.scalar_type());
 }
 
 /// The launcher's arguments; m and v are null where the moments are not float32.

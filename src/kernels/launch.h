@@ -133,4 +133,18 @@ struct Adamw8bit {
 };
 FT_LAUNCHER(adamw8bit, Adamw8bit);
 
+/// The matrix of a QuantizedWeight.
+struct Dequantize {
+  Dtype dtype, stored;                           ///< of y; the one that values pass through
+  int64_t count, block_size, nested_block_size;  ///< sizes: multiples of 8
+  const uint8_t* codes;                          ///< [count / 2, rounded up], aligned to 4 bytes
+  const float* absmax;                           ///< or null: the scales are in eight bits
+  const uint8_t* absmax_codes;                   ///< places in nested_map
+  const float *nested_absmax, *nested_map;
+  float nested_offset;
+  const float* code_map;
+  void* y;  ///< [count], aligned to 16 bytes
+};
+FT_LAUNCHER(dequantize, Dequantize);
+
 }  // namespace ft::cuda

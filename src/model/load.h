@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "base/safetensors.h"
+#include "finetune/config.h"
 #include "model/decoder.h"
 #include "model/params.h"
 
@@ -17,6 +18,8 @@ struct Model {
   ParamStore params;
   std::vector<StoredTensor> vision;  ///< of an image and text model: carried into what is written
   Decoder decoder;
+  /// How the blocks' linear layers are kept, where they are in four bits.
+  std::optional<QuantizationConfig> quantization;
   at::Device device = at::kCPU;
 };
 
@@ -25,9 +28,12 @@ ModelSpec load_spec(const std::filesystem::path& folder, Json* config = nullptr)
 
 /// Loads every weight of the folder as `dtype` on `device`; nullopt keeps the dtypes of the file
 /// (activations then have the embedding's). On the CPU a weight that already has the dtype stays in
-/// the mapped file. Error (input) lists missing, surplus and misshapen tensors.
+/// the mapped file. With `quantization` the blocks' linear layers are packed into four bits, one by
+/// one; weights that are stored so stay as they are in any case. Error (input) lists missing,
+/// surplus and misshapen tensors.
 std::unique_ptr<Model> load_model(const std::filesystem::path& folder,
-                                  std::optional<at::ScalarType> dtype, at::Device device);
+                                  std::optional<at::ScalarType> dtype, at::Device device,
+                                  const QuantizationConfig* quantization = nullptr);
 
 /// A tensor of a stored one: zero copy where the dtype allows.
 Tensor to_tensor(const StoredTensor& stored);

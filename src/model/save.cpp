@@ -95,6 +95,7 @@ Json text_only_config(const Json& config) {
 Json written_config(const Model& model, const SaveOptions& options, bool has_vision) {
   const ModelSpec& spec = model.decoder.spec;
   Json config = has_vision || !spec.has_vision ? model.config : text_only_config(model.config);
+  config.erase("quantization_config");  // what is written is not in four bits
   Json text = text_config(config);
   set_rope(text, spec);
   set_windows(text, spec);

@@ -67,6 +67,10 @@ void Trainer::prepare_model() {
   model.decoder.recompute_blocks = config_.train.gradient_checkpointing;
   model.decoder.noise_alpha = config_.train.neftune_alpha;
   if (config_.method == "full") {
+    if (model.quantization)
+      fail_usage("method: full: ", model.folder.string(),
+                 " is stored in 4 bits, which cannot be trained; lora or qlora is wanted, or the "
+                 "base in 16 bits");
     for (Param& p : model.params.all()) p.train();
   } else if (config_.lora.resume_from) {
     session_.adapters = load_adapter(model, *config_.lora.resume_from);
@@ -79,7 +83,9 @@ void Trainer::report_start() const {
   const Model& model = *session_.model;
   const int64_t trained = model.params.num_elements(true), all = model.params.num_elements(false);
   log_info("model      ", config_.model, " (", model.decoder.spec.family, ", ",
-           dtype_text(model.decoder.dtype), ", ", device_text(model.device), ")");
+           dtype_text(model.decoder.dtype), model.quantization ? ", weights in " : "",
+           model.quantization ? model.quantization->type : "", ", ", device_text(model.device),
+           ")");
   char share[32];
   std::snprintf(share, sizeof share, "%.4f",
                 100.0 * static_cast<double>(trained) / static_cast<double>(all));

@@ -237,7 +237,6 @@ TEST(Config, EachMistakeIsNamed) {
       {"lora: {target_modules: null}", "has no value"},
       {"lora: {modules_to_save: lm_head}", "wanted a list of texts"},
       {"lora: {modules_to_save: [[a]]}", "element 1: is a list"},
-      {"method: qlora", "method: qlora is not supported yet, wanted full or lora"},
       {"quantization: {type: fp4}", "quantization.type: has no effect with method lora"},
       {"quantization: {type: nf5}", "did you mean \"nf4\""},
       {"quantization: {block_size: 100}", "not a power of two"},
@@ -293,7 +292,7 @@ TEST(Config, AllProblemsTogetherInOrderOfLines) {
 
 TEST(Config, OtherCommandsTakeWhatTrainingRefuses) {
   EXPECT_EQ(error_of("method: full\ndtype: float16\n", {}, Purpose::kOther), "");
-  EXPECT_NE(error_of("method: qlora\n", {}, Purpose::kOther), "");
+  EXPECT_EQ(error_of("method: qlora\n", {}, Purpose::kOther), "");
 }
 
 TEST(Config, UnreadableFiles) {

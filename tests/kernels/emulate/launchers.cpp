@@ -6,5 +6,6 @@
 #include "kernels/adamw8bit.cu"
 #include "kernels/cross_entropy.cu"
 #include "kernels/gated_act.cu"
+#include "kernels/quantized.cu"
 #include "kernels/rms_norm.cu"
 #include "kernels/rope.cu"
