@@ -34,11 +34,6 @@ struct NotYet {
 const NotYet kNotYet[] = {
     {"method", [](const RunConfig& c) { return c.method == "qlora"; },
      "qlora is not supported yet, wanted full or lora"},
-    {"lora.use_dora", [](const RunConfig& c) { return c.lora.use_dora; },
-     "DoRA is not supported yet, wanted false"},
-    {"lora.init",
-     [](const RunConfig& c) { return c.lora.init != "default" && c.lora.init != "gaussian"; },
-     "this start is not supported yet, wanted default or gaussian"},
     {"train.optimizer", [](const RunConfig& c) { return c.train.optimizer != "adamw"; },
      "this optimizer is not supported yet, wanted adamw"},
 };
@@ -287,6 +282,9 @@ void Loader::check_values() {
            "data.eval_split: 0)");
   if (config.lora.target_modules.empty())
     report("lora.target_modules", "is empty, wanted all-linear or at least one module");
+  if (config.lora.resume_from && (config.lora.init == "pissa" || config.lora.init == "olora"))
+    report("lora.init", config.lora.init +
+                            " is the start of a new adapter, wanted no lora.resume_from with it");
   const auto check_keys = [&](const std::string& key, const auto& map) {
     if (map.contains("")) report(key, "an empty name, wanted a module name or pattern");
   };

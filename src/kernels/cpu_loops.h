@@ -42,6 +42,10 @@ void gated_act_backward(RowRange r, const T* dy, const T* gate, const T* up, T* 
 /// logits [rows, V] -> losses [rows]; with `overwrite` the logits become softmax - onehot(target).
 template <typename T>
 void cross_entropy(RowRange r, T* logits, const int64_t* targets, float* losses, bool overwrite);
+/// y = x * f column by column (f [width]); with `dots` (float32 [width], added to) also the sums
+/// over the rows of x * z.
+template <typename T>
+void scale_columns(RowRange r, const T* x, const T* z, const float* f, T* y, float* dots);
 /// y += x, elementwise over [begin, end).
 template <typename T>
 void add(RowRange r, const T* x, T* y);

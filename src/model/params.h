@@ -15,6 +15,7 @@ struct Param {
   Tensor value;
   at::ScalarType stored;   ///< dtype in the file it came from
   bool is_mapped = false;  ///< lies in a read-only file mapping: never written in place
+  double rate_factor = 1;  ///< its learning rate, in learning rates of the run
   bool is_trainable() const { return value.requires_grad(); }
   /// Marks it for training; a mapped tensor is copied first.
   void train();

@@ -75,7 +75,7 @@ void Optimizer::update(double learning_rate, double grad_scale, int64_t step) {
   for (Slot& slot : slots_) {
     ++index;
     if (!slot.grad.defined()) continue;
-    AdamwSettings s{learning_rate,
+    AdamwSettings s{learning_rate * slot.param->rate_factor,
                     config_.betas.first,
                     config_.betas.second,
                     config_.eps,
