@@ -3,9 +3,9 @@
 namespace ft {
 namespace {
 
-/// The frozen weight of a layer.
-Tensor base_weight(const Linear& base) {
-  return base.weight->value.detach();
+/// The frozen weight, dense in its own dtype or in four bits.
+LinearWeight base_weight(const Linear& base) {
+  return {base.weight->value, base.weight->quantized};
 }
 
 }  // namespace
@@ -32,7 +32,7 @@ Tensor DoraAdapter::forward(const Linear& base, const Tensor& x) const {
 }
 
 Tensor DoraAdapter::delta(const Linear& base) const {
-  const Tensor w = base_weight(base).to(at::kFloat);
+  const Tensor w = base_weight(base).in(at::kFloat).detach();
   Tensor v = lora_.product().add_(w);
   const Tensor factor =
       magnitude_->value.detach().to(at::kFloat).div(v.square().sum(1).sqrt().clamp_min_(1e-15));
@@ -40,7 +40,7 @@ Tensor DoraAdapter::delta(const Linear& base) const {
 }
 
 Tensor initial_magnitude(const Linear& base, const LoraAdapter& lora) {
-  const Tensor w = base_weight(base);
+  const LinearWeight w = base_weight(base);
   return dora_norm(w, row_squares(w), lora.operands());
 }
 

@@ -14,7 +14,7 @@ LoraOperands LoraAdapter::operands() const {
 }
 
 Tensor LoraAdapter::forward(const Linear& base, const Tensor& x) const {
-  return lora_linear(x, base.weight->value,
+  return lora_linear(x, base.operand(x.scalar_type()),
                      base.bias ? base.bias->value.to(x.scalar_type()) : Tensor(), operands());
 }
 

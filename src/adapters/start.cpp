@@ -38,9 +38,13 @@ bool start_changes_base(const std::string& init) {
 
 AdapterStart adapter_start(const std::string& init, const Linear& base, int64_t rank, double scale,
                            uint64_t seed) {
-  const int64_t out = base.weight->value.size(0), in = base.weight->value.size(1);
+  const int64_t out = base.out(), in = base.in_features();
   if (!start_changes_base(init))
     return {random_a(init, rank, in, seed), ops::zeros({out, rank}, at::kFloat)};
+  if (base.weight->quantized)
+    fail_usage("lora.init: ", init,
+               ": changes the base weights, which are in four bits here; default "
+               "or gaussian, or method: lora is wanted");
   if (rank > std::min(out, in))
     fail_usage("lora.init: ", init, ": rank ", rank, " is more than the ", std::min(out, in),
                " that ", base.name, " [", out, ", ", in, "] has; a smaller lora.r is wanted");

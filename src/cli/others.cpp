@@ -44,13 +44,19 @@ Action setup_merge(CLI::App& app) {
 Action setup_inspect(CLI::App& app) {
   auto shared = std::make_shared<ConfigOptions>();
   auto count = std::make_shared<int64_t>(3);
+  auto adapter = std::make_shared<std::string>();
   shared->add_to(app, true, true);
+  app.add_option("--adapter", *adapter,
+                 "what this PEFT adapter folder holds, instead of data; with --model also how far "
+                 "it moves each weight")
+      ->type_name("DIR");
   app.add_option("--n", *count, "examples to show (3)")->check(CLI::NonNegativeNumber);
   return [=] {
     const RunConfig config = shared->load(Purpose::kOther);
-    need(!config.model.empty() && !config.data.train.empty(),
-         "--config FILE (or --model DIR and --set data.train=FILE)");
-    const std::string text = inspect(config, *count, shared->json);
+    need(!adapter->empty() || (!config.model.empty() && !config.data.train.empty()),
+         "--config FILE (or --model DIR and --set data.train=FILE), or --adapter DIR,");
+    const std::string text = adapter->empty() ? inspect(config, *count, shared->json)
+                                              : inspect_adapter(config, *adapter, shared->json);
     std::fwrite(text.data(), 1, text.size(), stdout);
     return 0;
   };

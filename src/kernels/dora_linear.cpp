@@ -2,11 +2,13 @@
 // never made, and its norm n is a constant of the backward pass, as in PEFT. f = m / n:
 //   z  = d W^T + s (d A^T) B^T           d = drop(x); x itself without dropout
 //   y  = f * z + b                       with dropout: f * z + b + x W^T - d W^T
-//   dX = G W + s mask * (G B) A          G = f * dY; with dropout: dY W + mask * ((f - 1) dY W +
-//   ..) dA = s (G B)^T d,  dB = s G^T (d A^T),  dm = sum_t dY_t z_t / n
+//   dX = G W + s mask * (G B) A          G = f * dY; with dropout: mask * (((f - 1) dY) W + ..) +
+//   dY W dA = s (G B)^T d,   dB = s G^T (d A^T),   dm = sum_t dY_t z_t / n
+// A W in four bits is made a matrix here and again in the backward pass.
 // f stays float32 whatever the activations are: in bfloat16 the first changes of m would be lost.
 #include <algorithm>
 
+#include "base/error.h"
 #include "kernels/autograd.h"
 #include "kernels/dispatch.h"
 #include "kernels/kernels.h"
@@ -59,8 +61,9 @@ Tensor scale_columns(const Tensor& x, const Tensor& f, const Tensor& z = {},
   return y;
 }
 
-/// f of blocks of rows of w in float32, a few megabytes each, one after the other.
-Tensor by_row_blocks(const Tensor& w, const std::function<Tensor(const Tensor&)>& f) {
+/// f of blocks of rows of the weight in float32, a few megabytes each, one after the other.
+Tensor by_row_blocks(const LinearWeight& weight, const std::function<Tensor(const Tensor&)>& f) {
+  const Tensor w = weight.quantized ? weight.in(weight.quantized->stored) : weight.dense.detach();
   const int64_t rows = std::max<int64_t>(1, (1 << 20) / w.size(1));
   std::vector<Tensor> parts;
   for (int64_t i = 0; i < w.size(0); i += rows)
@@ -68,16 +71,19 @@ Tensor by_row_blocks(const Tensor& w, const std::function<Tensor(const Tensor&)>
   return ops::cat(parts);
 }
 
-struct DoraSaved {
+struct DoraConstants {
+  std::shared_ptr<const QuantizedWeight> quantized;
   double scale;
   Tensor mask, f, norm;
 };
 
-std::vector<Tensor> backward(const Tensor& dy, const Saved& saved, const DoraSaved& c) {
+std::vector<Tensor> backward(const Tensor& dy, const Saved& saved, const DoraConstants& c) {
   // saved: x (when something needs it), w, a, b, d A^T, z. Inputs: x, w, bias, a, b, magnitude.
-  const Tensor &x = saved.tensors[0], &w = saved.tensors[1], &a = saved.tensors[2],
-               &b = saved.tensors[3], &down = saved.tensors[4], &z = saved.tensors[5];
+  const Tensor &x = saved.tensors[0], &a = saved.tensors[2], &b = saved.tensors[3],
+               &down = saved.tensors[4], &z = saved.tensors[5];
   const auto dtype = dy.scalar_type();
+  const Tensor w =
+      saved.needs[0] ? LinearWeight{saved.tensors[1], c.quantized}.in(dtype) : Tensor();
   std::vector<Tensor> grads(6);
   Tensor dots;
   const Tensor g = scale_columns(dy, c.f, z, saved.needs[5] ? &dots : nullptr);  // [N, out]
@@ -103,22 +109,24 @@ std::vector<Tensor> backward(const Tensor& dy, const Saved& saved, const DoraSav
 
 }  // namespace
 
-Tensor dora_linear(const Tensor& x, const Tensor& w, const Tensor& bias, const DoraOperands& dora) {
-  check_shape(w, "dora_linear weight", {-1, x.size(1)});
-  check_shape(dora.magnitude, "dora_linear magnitude", {w.size(0)});
+Tensor dora_linear(const Tensor& x, const LinearWeight& weight, const Tensor& bias,
+                   const DoraOperands& dora) {
+  FT_INVARIANT(weight.in_features() == x.size(1));
   const LoraOperands& lora = dora.lora;
   Tensor mask;
   if (lora.dropout > 0)
     mask = dropout_mask(x.size(0), x.size(1), lora.dropout, lora.dropout_key, x.scalar_type(),
                         x.device());
-  if (!use_cpu_loops(x) && !use_cuda_kernels(x)) return reference(x, w, bias, dora, mask);
-  const DoraSaved constants{lora.scale, mask, dora.magnitude.detach().to(at::kFloat).div(dora.norm),
-                            dora.norm};
+  if (!use_cpu_loops(x) && !use_cuda_kernels(x))
+    return reference(x, weight.in(x.scalar_type()), bias, dora, mask);
+  const DoraConstants constants{weight.quantized, lora.scale, mask,
+                                dora.magnitude.detach().to(at::kFloat).div(dora.norm), dora.norm};
   return apply(
-      {x, w, bias, lora.a, lora.b, dora.magnitude},
+      {x, weight.dense, bias, lora.a, lora.b, dora.magnitude},
       [&](Saved& saved) {
         const auto dtype = x.scalar_type();
         const Tensor dropped = mask.defined() ? x.mul(mask) : x;
+        const Tensor w = weight.in(dtype);
         Tensor z = ops::linear(dropped, w);  // [N, out]
         Tensor y;
         if (mask.defined()) y = ops::linear(x, w, optional(bias)).sub_(z);
@@ -137,11 +145,11 @@ Tensor dora_linear(const Tensor& x, const Tensor& w, const Tensor& bias, const D
       });
 }
 
-Tensor row_squares(const Tensor& w) {
+Tensor row_squares(const LinearWeight& w) {
   return by_row_blocks(w, [](const Tensor& block) { return block.square().sum(1); });
 }
 
-Tensor dora_norm(const Tensor& w, const Tensor& squares, const LoraOperands& lora) {
+Tensor dora_norm(const LinearWeight& w, const Tensor& squares, const LoraOperands& lora) {
   at::NoGradGuard guard;
   const Tensor a = lora.a.to(at::kFloat), b = lora.b.to(at::kFloat);
   const Tensor crossed = by_row_blocks(w, [&](const Tensor& block) {

@@ -6,9 +6,11 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "kernels/ops.h"
+#include "kernels/quantized.h"
 #include "kernels/settings.h"
 
 namespace ft {
@@ -35,6 +37,18 @@ struct Documents {
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Documents& documents,
                  const AttentionSettings& settings);
 
+/// A weight to multiply with: a matrix, or one in four bits that becomes a matrix inside the op
+/// only, in the forward and again in the backward pass. It has no gradient then.
+struct LinearWeight {
+  Tensor dense;                                      ///< [out, in]; undefined when in four bits
+  std::shared_ptr<const QuantizedWeight> quantized;  ///< null when dense
+
+  /// The matrix [out, in] in `dtype`; made for the call when it is in four bits.
+  Tensor in(at::ScalarType dtype) const;
+  int64_t out() const { return quantized ? quantized->out : dense.size(0); }
+  int64_t in_features() const { return quantized ? quantized->in : dense.size(1); }
+};
+
 /// x W^T + b + scale * drop(x) A^T B^T: a linear layer with a LoRA adapter (Hu et al. 2021), one op
 /// so that the backward pass makes no gradient for a frozen W and adds the adapter's share into dX
 /// in place.
@@ -46,10 +60,11 @@ struct LoraOperands {
   uint64_t dropout_key =
       0;  ///< the mask is a pure function of it, so that a recomputed forward sees the same one
 };
-/// x [N, in], w [out, in], bias [out] or undefined -> [N, out]
-Tensor lora_linear(const Tensor& x, const Tensor& w, const Tensor& bias, const LoraOperands& lora);
+/// x [N, in], w [out, in] in x's dtype or in four bits, bias [out] or undefined -> [N, out]
+Tensor lora_linear(const Tensor& x, const LinearWeight& w, const Tensor& bias,
+                   const LoraOperands& lora);
 /// x W^T + b. Gradients only for what needs one.
-Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias);
+Tensor linear(const Tensor& x, const LinearWeight& w, const Tensor& bias);
 
 /// A linear layer with a DoRA adapter (Liu et al. 2024), PEFT's semantics: with V = W + scale B A
 /// and f = magnitude / norm, f * (x V^T) + b; where the adapter's input is dropped x W^T + b + (f -
@@ -59,12 +74,13 @@ struct DoraOperands {
   LoraOperands lora;
   Tensor magnitude, norm;
 };
-Tensor dora_linear(const Tensor& x, const Tensor& w, const Tensor& bias, const DoraOperands& dora);
+Tensor dora_linear(const Tensor& x, const LinearWeight& w, const Tensor& bias,
+                   const DoraOperands& dora);
 /// L2 norm of each row of w + scale B A without making that: w's part `squares` (row_squares(w)) is
 /// kept, the rest are products of rank R. float32 [out].
-Tensor dora_norm(const Tensor& w, const Tensor& squares, const LoraOperands& lora);
+Tensor dora_norm(const LinearWeight& w, const Tensor& squares, const LoraOperands& lora);
 /// Sums of squares of the rows of w [out, in], float32 [out].
-Tensor row_squares(const Tensor& w);
+Tensor row_squares(const LinearWeight& w);
 
 /// Keep-mask divided by the keep probability: [rows, columns] of x's dtype, a pure function of
 /// `key`.

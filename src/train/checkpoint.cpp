@@ -107,6 +107,7 @@ void save_checkpoint(const fs::path& folder, const TrainState& s, const std::vec
                    {"best_eval_loss", s.best_eval_loss ? Json(*s.best_eval_loss) : Json()},
                    {"last_eval_loss", s.last_eval_loss ? Json(*s.last_eval_loss) : Json()},
                    {"evaluations_without_gain", s.evaluations_without_gain},
+                   {"owes_evaluation", s.owes_evaluation},
                    {"threads", s.threads},
                    {"config", s.config}};
   write_file(staged.path() / "state.json", with_finite_numbers(state).dump_indented() + "\n");
@@ -134,6 +135,7 @@ TrainState load_checkpoint(const fs::path& folder, const std::vector<Param*>& pa
   s.best_eval_loss = get_double(json, "best_eval_loss", where);
   s.last_eval_loss = get_double(json, "last_eval_loss", where);
   s.evaluations_without_gain = get_int(json, "evaluations_without_gain", where).value_or(0);
+  s.owes_evaluation = get_bool(json, "owes_evaluation", where).value_or(false);
   s.threads = get_int(json, "threads", where).value_or(0);
   s.config = get_string(json, "config", where).value_or("");
   restore(folder / "trained.safetensors", named(params));

@@ -160,8 +160,9 @@ bool Trainer::is_evaluation_step(int64_t done) const {
 int Trainer::loop() {
   const auto start = Clock::now();
   const double seconds_before = state_.seconds;
-  if (state_.step == 0 && !eval_.empty()) evaluate_now();
+  if ((state_.step == 0 || state_.owes_evaluation) && !eval_.empty()) evaluate_now();
   bool stopped_early = has_stopped_improving();
+  if (StopSignals::received()) return end_by_signal();
   while (state_.step < num_steps_ && !stopped_early) {
     const auto step_start = Clock::now();
     const double rate = learning_rate_at(config_.train, peak_rate_, state_.step, num_steps_);
@@ -183,12 +184,8 @@ int Trainer::loop() {
     if (is_due && !eval_.empty()) stopped_early = evaluate_now();
     const bool saves =
         config_.save.every_steps ? state_.step % *config_.save.every_steps == 0 : is_due;
-    if (saves || StopSignals::received()) save_now();
-    if (const int signal = StopSignals::received()) {
-      progress_.pause();
-      log_info("stopped by signal ", signal, " after step ", state_.step, "; go on with --resume");
-      return 128 + signal;
-    }
+    if (saves || StopSignals::take_save_request()) save_now();
+    if (StopSignals::received()) return end_by_signal();
   }
   progress_.pause();
   if (stopped_early)
@@ -196,6 +193,14 @@ int Trainer::loop() {
              " tries");
   finish();
   return 0;
+}
+
+int Trainer::end_by_signal() {
+  const int signal = StopSignals::received();
+  progress_.pause();
+  if (state_.step > 0) save_now();  // before the first step there is nothing to go on from
+  log_info("stopped by signal ", signal, " after step ", state_.step, "; go on with --resume");
+  return 128 + signal;
 }
 
 void Trainer::record(const StepResult& r, double learning_rate, double seconds) {
@@ -223,7 +228,10 @@ void Trainer::record(const StepResult& r, double learning_rate, double seconds) 
 
 bool Trainer::evaluate_now() {
   const auto start = Clock::now();
-  const Losses losses = evaluate_examples(*session_.model, eval_, config_.data.max_length);
+  const Losses losses = evaluate_examples(*session_.model, eval_, config_.data.max_length, {},
+                                          [] { return StopSignals::received() != 0; });
+  state_.owes_evaluation = !losses.is_complete;
+  if (state_.owes_evaluation) return false;
   const double loss = losses.mean();
   state_.last_eval_loss = loss;
   const double epoch =

@@ -156,8 +156,27 @@ INSTANTIATE_TEST_SUITE_P(
         Stop{"sigkill_full_float32_master",
              SIGKILL,
              1009,
-             {{"method", "full"}, {"dtype", "bfloat16"}, {"train.master_weights", "float32"}}}),
+             {{"method", "full"}, {"dtype", "bfloat16"}, {"train.master_weights", "float32"}}},
+        Stop{"sigterm_between_evaluations", SIGTERM, 143, {{"eval.every_steps", "1"}}}),
     [](const auto& stop) { return std::string(stop.param.name); });
+
+TEST(Train, Usr1SavesAndTheRunGoesOn) {
+  const TestFolder work;
+  TinyRun run(work);
+  run.with_eval().set("eval.samples", "0").set("train.epochs", "10").set("data.packing", "false");
+  run.set("save.every_steps", "1000000");
+  const auto whole = run.output("whole").train();
+  const auto checkpoints = [&] {
+    const auto saved = fs::directory_iterator(run.out() / "checkpoints");
+    return std::distance(begin(saved), end(saved));
+  };
+  EXPECT_EQ(checkpoints(), 1);  // that of the last step
+  run.output("asked");
+  const Outcome asked = interrupt(run.args(), run.out() / "metrics.jsonl", 30, SIGUSR1);
+  EXPECT_EQ(asked.status, 0) << asked.err;
+  EXPECT_EQ(repeatable(read_json_lines(run.out() / "metrics.jsonl")), repeatable(whole));
+  EXPECT_EQ(checkpoints(), 2);
+}
 
 TEST(Train, ResumeFinishesARunThatWasKilledWhileItWroteItsResults) {
   const TestFolder work;

@@ -32,13 +32,13 @@ Tensor rotate(const Tensor& x) {
 }
 
 Tensor adapted(const Inputs& in, double dropout) {
-  return lora_linear(in[0], in[1], in[2], {in[3], in[4], 0.5, dropout, 77});
+  return lora_linear(in[0], {in[1], nullptr}, in[2], {in[3], in[4], 0.5, dropout, 77});
 }
 
 /// The norm is a constant: positive numbers that depend on the size only.
 Tensor dora(const Inputs& in, double dropout) {
   const Tensor norm = normal(in[5].sizes(), 51).abs().add(0.5).to(wide_dtype(in[0]));
-  return dora_linear(in[0], in[1], in[2],
+  return dora_linear(in[0], {in[1], nullptr}, in[2],
                      {{in[3], in[4], 0.5, dropout, 77}, in[5], norm.to(in[0].device())});
 }
 
@@ -89,10 +89,16 @@ const OpCase kOps[] = {
     {"attention_softcap", attention_sizes(9, 4, 2, 8), attend({{0, 3, 4, 9}}, {0.9, 0, 1.5})},
     {"attention_softcap_window", attention_sizes(9, 4, 2, 8),
      attend({{0, 3, 4, 9}}, {0.9, 3, 1.5})},
-    {"linear", {{6, 20}, {11, 20}}, [](const Inputs& in) { return linear(in[0], in[1], {}); }},
+    {"linear",
+     {{6, 20}, {11, 20}},
+     [](const Inputs& in) {
+       return linear(in[0], {in[1], nullptr}, {});
+     }},
     {"linear_bias",
      {{6, 20}, {11, 20}, {11}},
-     [](const Inputs& in) { return linear(in[0], in[1], in[2]); }},
+     [](const Inputs& in) {
+       return linear(in[0], {in[1], nullptr}, in[2]);
+     }},
     {"lora",
      {{6, 20}, {11, 20}, {11}, {3, 20}, {11, 3}},
      [](const Inputs& in) { return adapted(in, 0); }},
@@ -237,7 +243,7 @@ TEST(DoraNorm, IsThatOfTheSumInAnyPrecisionOfTheBase) {
     const LoraOperands lora{normal({R, in}, 2).to(at::kFloat), normal({out, R}, 3).to(at::kFloat),
                             0.5};
     const Tensor sum = lora.b.to(at::kDouble).mm(lora.a.to(at::kDouble)).mul(0.5).add(w);
-    const Tensor norm = dora_norm(w, row_squares(w), lora), exact = sum.square().sum(1).sqrt();
+    const Tensor norm = dora_norm({w, nullptr}, row_squares({w, nullptr}), lora), exact = sum.square().sum(1).sqrt();
     EXPECT_LE(worst_error(norm.to(at::kDouble).div(exact), exact.div(exact)), 1e-6);
   }
 }
@@ -245,7 +251,7 @@ TEST(DoraNorm, IsThatOfTheSumInAnyPrecisionOfTheBase) {
 TEST(DoraNorm, OfNothingIsNotZero) {
   const Tensor w = ops::zeros({3, 4}, at::kFloat);
   const LoraOperands lora{normal({2, 4}, 2).to(at::kFloat), ops::zeros({3, 2}, at::kFloat), 1};
-  EXPECT_TRUE(w.sum(1).div(dora_norm(w, row_squares(w), lora)).eq(0).all().item().toBool());
+  EXPECT_TRUE(w.sum(1).div(dora_norm({w, nullptr}, row_squares({w, nullptr}), lora)).eq(0).all().item().toBool());
 }
 
 TEST(TokenLosses, AreTheRowsOfTheSum) {
