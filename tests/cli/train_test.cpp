@@ -157,6 +157,9 @@ INSTANTIATE_TEST_SUITE_P(
              SIGKILL,
              1009,
              {{"method", "full"}, {"dtype", "bfloat16"}, {"train.master_weights", "float32"}}},
+        Stop{"sigterm_dora", SIGTERM, 143, {{"lora.use_dora", "true"}}},
+        Stop{"sigkill_pissa", SIGKILL, 1009, {{"lora.init", "pissa"}}},
+        Stop{"sigterm_olora", SIGTERM, 143, {{"lora.init", "olora"}}},
         Stop{"sigterm_between_evaluations", SIGTERM, 143, {{"eval.every_steps", "1"}}}),
     [](const auto& stop) { return std::string(stop.param.name); });
 

@@ -33,6 +33,7 @@ const std::vector<std::string> kInterface = {"model",
                                              "lora.use_dora",
                                              "lora.use_rslora",
                                              "lora.init",
+                                             "lora.plus_ratio",
                                              "lora.bias",
                                              "lora.rank_pattern",
                                              "lora.alpha_pattern",
@@ -222,7 +223,6 @@ RunConfig random_config(std::mt19937_64& random) {
   // What the checks over several keys ask for.
   config.method = "lora";
   config.quantization = {};
-  config.lora.use_dora = false;
   config.lora.init = "gaussian";
   config.train.optimizer = "adamw";
   if (random() % 2 == 0) config.train.warmup_steps = static_cast<double>(random() % 100);
@@ -247,8 +247,8 @@ TEST(ConfigPrint, ReadsBackTheSame) {
   }
   // The test is worth what it varies: all keys but those that random_config() fixes.
   for (const std::string& key : kInterface) {
-    const bool is_fixed = key == "method" || key.starts_with("quantization.") ||
-                          key == "lora.use_dora" || key == "train.optimizer";
+    const bool is_fixed =
+        key == "method" || key.starts_with("quantization.") || key == "train.optimizer";
     EXPECT_EQ(varied.contains(key), !is_fixed) << key;
   }
 }
