@@ -25,6 +25,7 @@ from interop_tools import (  # first: it keeps the libraries off the network
     make_peft_adapter, merged_to_transformers, need, peft_to_ours)
 
 import peft
+import safetensors.torch
 import torch
 import transformers
 
@@ -48,13 +49,24 @@ ADAPTERS = {
     "bias lora_only": ({"biases": True}, {"lora.bias": "lora_only", "lora.target_modules": "[v_proj, down_proj]"}),
     "target regex": ({}, {"lora.target_modules": r"model\.layers\.(0|2)\..*(q|gate)_proj"}),
     "scaled rotary embedding": ({"rope": tuple(LLAMA3.items())}, {}),
+    "DoRA": ({}, {"lora.use_dora": "true"}),
+    "DoRA, rslora with patterns, dropout, biases": ({"biases": True}, {
+        "lora.use_dora": "true", "lora.use_rslora": "true", "lora.dropout": 0.1, "lora.bias": "all",
+        "lora.rank_pattern": "{q_proj: 4}", "lora.alpha_pattern": "{down_proj: 5}"}),
+    "DoRA, saved head": ({"tied": True}, {"lora.use_dora": "true", "lora.modules_to_save": "[lm_head]"}),
+    "PiSSA, converted": ({}, {"lora.init": "pissa", "train.learning_rate": "0.002"}),
+    "PiSSA, rslora with patterns, converted": ({}, {
+        "lora.init": "pissa", "lora.use_rslora": "true", "lora.rank_pattern": "{q_proj: 4}",
+        "lora.alpha_pattern": "{down_proj: 5}", "train.learning_rate": "0.002"}),
+    "PiSSA with DoRA, converted": ({}, {"lora.init": "pissa", "lora.use_dora": "true", "train.learning_rate": "0.002"}),
+    "OLoRA, converted": ({}, {"lora.init": "olora", "train.learning_rate": "0.0005"}),
 }
 
 
 for title, (variant, settings) in ADAPTERS.items():
     check(f"our adapter in PEFT: {title}")(functools.partial(adapter_to_peft, variant=variant, settings=settings))
 for title in ("all-linear", "all-linear, tied", "saved head and embedding, tied", "saved head, tied", "bias all",
-              "rslora with patterns", "saved norms"):
+              "rslora with patterns", "saved norms", "DoRA", "DoRA, saved head", "PiSSA, converted"):
     variant, settings = ADAPTERS[title]
     check(f"our merge in transformers: {title}")(functools.partial(merged_to_transformers, variant=variant, settings=settings))
     if title in ("all-linear", "saved head and embedding, tied"):
@@ -80,6 +92,9 @@ PEFT_ADAPTERS = {
     "saved head that is a target too": ({}, dict(target_modules=["q_proj", "lm_head"], modules_to_save=["lm_head"])),
     "bias all": ({"biases": True}, dict(target_modules=["q_proj", "down_proj"], bias="all")),
     "bias lora_only": ({"biases": True}, dict(target_modules="all-linear", bias="lora_only")),
+    "DoRA": ({}, dict(target_modules="all-linear", use_dora=True)),
+    "DoRA, rslora with patterns, biases": ({"biases": True}, dict(
+        target_modules=["q_proj", "down_proj"], use_dora=True, use_rslora=True, bias="all", rank_pattern={"q_proj": 3})),
     "orthogonal start": ({}, dict(target_modules=["o_proj"], init_lora_weights="orthogonal", r=4)),
 }
 
@@ -87,6 +102,58 @@ PEFT_ADAPTERS = {
 for title, (variant, settings) in PEFT_ADAPTERS.items():
     check(f"PEFT's adapter here: {title}")(functools.partial(
         peft_to_ours, variant=variant, settings=settings, half=title.endswith("bfloat16")))
+
+
+
+@functools.lru_cache(None)
+def started_adapter(bench, start):
+    """PEFT's model with a start that changes the base, its weights as they begin, and the folder of the start."""
+    torch.manual_seed(5)
+    folder = bench.model()
+    config = peft.LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", r=6, lora_alpha=12, init_lora_weights=start)
+    model = peft.get_peft_model(load(folder), config)
+    begin = bench.new_folder("begin")
+    model.peft_config["default"].init_lora_weights = True
+    model.save_pretrained(begin)
+    return folder, model, begin
+
+
+def same_start(bench, start):
+    """Our start against PEFT's: the product of B and A, which is what has no free signs."""
+    folder, model, begin = started_adapter(bench, start)
+    ours = bench.ours.train(folder, bench.train_data, bench.new_folder("run"), steps=1, method="lora", **{
+        "lora.init": start, "lora.r": 6, "lora.alpha": 12, "train.learning_rate": "1e-30"})
+    mine, theirs = (safetensors.torch.load_file(f / "adapter_model.safetensors") for f in (ours, begin))
+    worst = 0.0
+    for name, a in theirs.items():
+        if "lora_A" not in name:
+            continue
+        other = name.replace("lora_A", "lora_B")
+        first_a, first_b = mine[name][:6], mine[other][:, :6]
+        need(mine[name].shape[0] == 12 and torch.equal(mine[name][6:], first_a), f"{name}: is not twice the start")
+        worst = max(worst, float((first_b @ first_a - theirs[other] @ a).abs().max()))
+    return worst
+
+
+def converted_to_ours(bench, start):
+    """PEFT's own conversion, read here."""
+    folder, model, begin = started_adapter(bench, start)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            with torch.no_grad():
+                parameter.add_(torch.randn_like(parameter) * 0.05)
+    adapter = bench.new_folder("converted")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = logprobs(model, bench.data)
+        model.save_pretrained(adapter, path_initial_model_for_weight_conversion=str(begin))
+    return difference(theirs, bench.ours.logprobs(folder, bench.data, adapter))
+
+
+for start in ("pissa", "olora"):
+    check(f"our start as PEFT's: {start}")(functools.partial(same_start, start=start))
+    check(f"PEFT's adapter here: {start}, converted")(functools.partial(converted_to_ours, start=start))
+
 
 REFUSED = {  # what changes the result and is not built must be refused by name, never ignored
     "pissa residual": (dict(target_modules=["q_proj"], init_lora_weights="pissa", r=4), "init_lora_weights"),

@@ -23,6 +23,8 @@ struct LoraConfig {
   bool use_dora = false;
   bool use_rslora = false;
   std::string init = "default";
+  /// LoRA+ (Hayou et al. 2024); nullopt is off.
+  std::optional<double> plus_ratio;
   std::string bias = "none";
   std::map<std::string, int64_t> rank_pattern;
   std::map<std::string, double> alpha_pattern;

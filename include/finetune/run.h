@@ -46,9 +46,15 @@ struct SamplingOptions {
   int64_t n = 1;  ///< samples per prompt
   std::vector<std::string> stop;
 };
+/// A PEFT folder and what prompts call it.
+struct NamedAdapter {
+  std::string name, folder;
+};
 struct GenerateOptions {
   RunConfig config;
-  std::optional<std::string> adapter;
+  /// A prompt takes the first unless its line in prompts_file names another one, or null for the
+  /// base alone.
+  std::vector<NamedAdapter> adapters;
   std::vector<std::string> prompts;  ///< given on the command line
   std::optional<std::string>
       prompts_file;  ///< JSON Lines: {"prompt": ...}, {"messages": [...]} or {"input_ids": [...]}
@@ -73,10 +79,15 @@ GenerateResult generate(const GenerateOptions& options,
 void chat(const GenerateOptions& options, const std::function<std::optional<std::string>()>& read,
           const std::function<void(const std::string&)>& write);
 
-/// Folds the adapter into the base and writes an HF model folder (save.text_only applies). A base
-/// in 4 bits is refused unless it shall be dequantised.
-void merge(const RunConfig& config, const std::string& adapter, const std::string& output,
-           bool dequantize = false);
+/// Adds what each adapter changes, times its weight (none given: 1 each), to the base and writes an
+/// HF model folder (save.text_only applies). A base in 4 bits is refused unless it shall be
+/// dequantised.
+void merge(const RunConfig& config, const std::vector<std::string>& adapters,
+           const std::vector<double>& weights, const std::string& output, bool dequantize = false);
+
+/// What an adapter folder holds: rank, targets, parameters, and norms layer by layer, of what it
+/// adds to the weights where config.model is set, else of A and B. Text, or one JSON document.
+std::string inspect_adapter(const RunConfig& config, const std::string& adapter, bool json);
 
 /// The data as the model will see it: text for a person, or one JSON document.
 std::string inspect(const RunConfig& config, int64_t num_examples, bool json);

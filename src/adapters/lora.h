@@ -5,34 +5,38 @@
 #include <cstdint>
 #include <memory>
 
+#include "kernels/kernels.h"
 #include "model/linear.h"
 
 namespace ft {
 
-/// Shared by the layers of one adapter: key 0 switches dropout off (evaluation).
-struct DropoutState {
-  double probability = 0;
-  uint64_t key = 0;
+/// Shared by the layers of one adapter.
+struct AdapterState {
+  double dropout = 0;        ///< probability
+  uint64_t dropout_key = 0;  ///< 0 switches dropout off (evaluation)
+  uint64_t num_updates = 0;  ///< raised by each optimizer step: what was computed of A and B is old
 };
 
 class LoraAdapter : public Adapter {
  public:
-  LoraAdapter(Param& a, Param& b, double scale, std::shared_ptr<const DropoutState> dropout,
+  LoraAdapter(Param& a, Param& b, double scale, std::shared_ptr<const AdapterState> state,
               uint64_t layer)
-      : a_(&a), b_(&b), scale_(scale), dropout_(std::move(dropout)), layer_(layer) {}
+      : a_(&a), b_(&b), scale_(scale), state_(std::move(state)), layer_(layer) {}
   Tensor forward(const Linear& base, const Tensor& x) const override;
-  Tensor merged_weight(const Linear& base) const override;
+  Tensor delta(const Linear& base) const override;
+
+  /// A, B, scale and, in training, this layer's dropout.
+  LoraOperands operands() const;
+  /// scale B A, float32 [out, in].
+  Tensor product() const;
+  const AdapterState& state() const { return *state_; }
 
  private:
   Param* a_;  ///< [R, in]
   Param* b_;  ///< [out, R]
   double scale_;
-  std::shared_ptr<const DropoutState> dropout_;
+  std::shared_ptr<const AdapterState> state_;
   uint64_t layer_;
 };
-
-/// Start values: A uniform within 1/sqrt(in) ("default", Kaiming with a = sqrt 5) or normal with
-/// deviation 1/R ("gaussian").
-Tensor init_lora_a(const std::string& init, int64_t rank, int64_t in, uint64_t seed);
 
 }  // namespace ft

@@ -40,6 +40,7 @@ constexpr std::string_view kKnownFields[] = {"alpha_pattern",
                                              "revision",
                                              "target_modules",
                                              "task_type",
+                                             "use_dora",
                                              "use_rslora"};
 
 /// Values that switch nothing on.
@@ -207,6 +208,7 @@ LoraConfig read_adapter_config(const fs::path& folder) {
   c.r = get_int(json, "r", where).value_or(8);
   c.alpha = get_double(json, "lora_alpha", where).value_or(8);
   c.dropout = get_double(json, "lora_dropout", where).value_or(0);
+  c.use_dora = get_bool(json, "use_dora", where).value_or(false);
   c.use_rslora = get_bool(json, "use_rslora", where).value_or(false);
   c.bias = get_string(json, "bias", where).value_or("none");
   if (c.r < 1 || c.r > kMostRank)
@@ -269,7 +271,7 @@ bool are_tied(const std::map<std::string, StoredTensor>& stored, const ModelSpec
 
 }  // namespace
 
-AdapterSet load_adapter(Model& model, const fs::path& folder) {
+AdapterSet load_adapter(Model& model, const fs::path& folder, ParamStore* store) {
   LoraConfig config = read_adapter_config(folder);
   const fs::path file = folder / "adapter_model.safetensors";
   if (!fs::exists(file)) {
@@ -285,7 +287,7 @@ AdapterSet load_adapter(Model& model, const fs::path& folder) {
   const TargetFilter filter = read_filter(read_json(where), where);
   AdapterSet set;
   try {
-    set = attach_adapter(model, resolve_targets(model, config, filter), 0);
+    set = attach_adapter(model, resolve_targets(model, config, filter), 0, store);
   } catch (const Error& e) {  // what is a wrong setting in a configuration is an adapter that does
                               // not fit here
     fail_input(where, ": does not fit ", model.folder.string(), ": ", e.what());
@@ -312,11 +314,36 @@ AdapterSet load_adapter(Model& model, const fs::path& folder) {
   return set;
 }
 
+namespace {
+
+/// A trained tensor as the file has it. W - s B0 A0 + s B A = W + s [B, -B0] [A; A0].
+Tensor written_value(const AdapterSet& adapters, const Param& p) {
+  const Tensor value = p.value.detach().to(at::kCPU, at::kFloat);
+  const auto start = adapters.starts.find(&p);
+  if (start == adapters.starts.end()) return value;
+  const bool is_a = p.name.ends_with(".lora_A.weight");
+  return is_a ? ops::cat({value, start->second}, 0) : ops::cat({value, start->second.neg()}, 1);
+}
+
+/// Twice the rank at the same scale where the start is written too.
+LoraConfig written_config(const AdapterSet& adapters) {
+  LoraConfig c = adapters.config;
+  if (adapters.starts.empty()) return c;
+  const double factor = c.use_rslora ? std::sqrt(2.0) : 2.0;
+  c.r *= 2;
+  c.alpha *= factor;
+  for (auto& [name, rank] : c.rank_pattern) rank *= 2;
+  for (auto& [name, alpha] : c.alpha_pattern) alpha *= factor;
+  c.init = "default";
+  return c;
+}
+
+}  // namespace
+
 void save_adapter(const Model& model, const AdapterSet& adapters, const fs::path& folder) {
-  const LoraConfig& c = adapters.config;
+  const LoraConfig c = written_config(adapters);
   NamedTensors tensors;
-  for (const Param* p : adapters.params)
-    tensors.emplace_back(p->name, p->value.detach().to(at::kFloat));
+  for (const Param* p : adapters.params) tensors.emplace_back(p->name, written_value(adapters, *p));
   for (const auto& [path, param] : adapters.tied_copies)
     tensors.emplace_back(path, param->value.detach().to(at::kFloat));
   save_tensors(folder / "adapter_model.safetensors", tensors);

@@ -125,4 +125,25 @@ LoraConfig resolve_targets(Model& model, LoraConfig config, const TargetFilter& 
   return config;
 }
 
+std::vector<ModuleSlot> module_slots(Model& model) {
+  Decoder& d = model.decoder;
+  const std::string trunk = d.spec.trunk();
+  std::vector<ModuleSlot> all = {{trunk + "embed_tokens", &d.embed}};
+  for (size_t i = 0; i < d.blocks.size(); ++i) {
+    Block& b = d.blocks[i];
+    const std::string layer = trunk + "layers." + std::to_string(i) + ".";
+    for (const auto& [name, slot] : {std::pair("input_layernorm", &b.input_norm),
+                                     {"self_attn.q_norm", &b.q_norm},
+                                     {"self_attn.k_norm", &b.k_norm},
+                                     {"post_attention_layernorm", &b.post_attention_norm},
+                                     {"pre_feedforward_layernorm", &b.pre_feedforward_norm},
+                                     {"post_feedforward_layernorm", &b.post_feedforward_norm}})
+      if (*slot) all.push_back({layer + name, slot});
+  }
+  for (Linear* linear : d.linears()) all.push_back({linear->name, &linear->weight});
+  all.push_back({trunk + "norm", &d.norm});
+  all.push_back({"lm_head", &d.head});
+  return all;
+}
+
 }  // namespace ft

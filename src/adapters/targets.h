@@ -28,4 +28,12 @@ struct TargetFilter {
 /// embedding are targets.
 LoraConfig resolve_targets(Model& model, LoraConfig config, const TargetFilter& filter);
 
+/// A module that can be trained in full, or a bias, and where the model holds it.
+struct ModuleSlot {
+  std::string path;
+  Param** slot;
+};
+/// All modules with a weight, in the model's order.
+std::vector<ModuleSlot> module_slots(Model& model);
+
 }  // namespace ft

@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <filesystem>
 #include <iostream>
 
 #include "base/json.h"
@@ -29,6 +30,13 @@ void add_sampling(CLI::App& app, SamplingOptions& s) {
   app.add_option("--n", s.n, "samples per prompt")->check(CLI::Range(1, 4096));
   app.add_option("--stop", s.stop, "text that ends the answer; may be given several times")
       ->allow_extra_args(false);
+}
+
+/// A folder of that very name, or NAME=DIR.
+NamedAdapter parse_adapter(const std::string& text) {
+  const size_t equals = text.find('=');
+  if (equals == std::string::npos || std::filesystem::exists(text)) return {text, text};
+  return {text.substr(0, equals), text.substr(equals + 1)};
 }
 
 void print_text(const std::string& text) {
@@ -88,7 +96,12 @@ Action setup_generate(CLI::App& app) {
   auto shared = std::make_shared<ConfigOptions>();
   auto options = std::make_shared<GenerateOptions>();
   shared->add_to(app, true, true);
-  app.add_option("--adapter", options->adapter, "PEFT adapter folder")->type_name("DIR");
+  auto adapters = std::make_shared<std::vector<std::string>>();
+  app.add_option("--adapter", *adapters,
+                 "PEFT adapter folder; several with names, which `adapter` in a line of --prompts "
+                 "chooses from (absent: the first; null: none)")
+      ->type_name("[NAME=]DIR")
+      ->allow_extra_args(false);
   app.add_option("--prompt", options->prompts, "a user turn (with --raw: text to continue)")
       ->allow_extra_args(false);
   app.add_option("--prompts", options->prompts_file,
@@ -100,6 +113,7 @@ Action setup_generate(CLI::App& app) {
   return [=] {
     options->config = shared->load(Purpose::kOther);
     need(!options->config.model.empty(), "--model DIR");
+    for (const std::string& text : *adapters) options->adapters.push_back(parse_adapter(text));
     const bool has_prompt = !options->prompts.empty() || options->prompts_file;
     need(has_prompt || isatty(STDIN_FILENO) == 1,
          "--prompt TEXT or --prompts FILE (a chat needs a terminal)");

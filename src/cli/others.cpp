@@ -15,9 +15,18 @@ Setup setup_merge, setup_inspect, setup_tokenize, setup_convert, setup_help;
 
 Action setup_merge(CLI::App& app) {
   auto shared = std::make_shared<ConfigOptions>();
-  auto adapter = std::make_shared<std::string>(), output = std::make_shared<std::string>();
+  auto adapters = std::make_shared<std::vector<std::string>>();
+  auto weights = std::make_shared<std::vector<double>>();
+  auto output = std::make_shared<std::string>();
   shared->add_to(app, true, false);
-  app.add_option("--adapter", *adapter, "PEFT adapter folder")->type_name("DIR");
+  app.add_option("--adapter", *adapters, "PEFT adapter folder; may be given several times")
+      ->type_name("DIR")
+      ->allow_extra_args(false);
+  app.add_option("--weights", *weights,
+                 "W1,W2,...: how much of each adapter's change is added to the base (1 each)")
+      ->type_name("W,...")
+      ->delimiter(',')
+      ->allow_extra_args(false);
   app.add_option("--output", *output, "folder for the merged model")->type_name("DIR");
   auto text_only = std::make_shared<bool>();
   app.add_flag("--text-only", *text_only, kTextOnlyHelp);
@@ -28,9 +37,9 @@ Action setup_merge(CLI::App& app) {
     if (*text_only) shared->overrides.push_back("save.text_only=true");
     const RunConfig config = shared->load(Purpose::kOther);
     need(!config.model.empty(), "--model DIR");
-    need(!adapter->empty(), "--adapter DIR");
+    need(!adapters->empty(), "--adapter DIR");
     need(!output->empty(), "--output DIR");
-    merge(config, *adapter, *output, *dequantize);
+    merge(config, *adapters, *weights, *output, *dequantize);
     return 0;
   };
 }
@@ -38,13 +47,19 @@ Action setup_merge(CLI::App& app) {
 Action setup_inspect(CLI::App& app) {
   auto shared = std::make_shared<ConfigOptions>();
   auto count = std::make_shared<int64_t>(3);
+  auto adapter = std::make_shared<std::string>();
   shared->add_to(app, true, true);
+  app.add_option("--adapter", *adapter,
+                 "what this PEFT adapter folder holds, instead of data; with --model also how far "
+                 "it moves each weight")
+      ->type_name("DIR");
   app.add_option("--n", *count, "examples to show (3)")->check(CLI::NonNegativeNumber);
   return [=] {
     const RunConfig config = shared->load(Purpose::kOther);
-    need(!config.model.empty() && !config.data.train.empty(),
-         "--config FILE (or --model DIR and --set data.train=FILE)");
-    const std::string text = inspect(config, *count, shared->json);
+    need(!adapter->empty() || (!config.model.empty() && !config.data.train.empty()),
+         "--config FILE (or --model DIR and --set data.train=FILE), or --adapter DIR,");
+    const std::string text = adapter->empty() ? inspect(config, *count, shared->json)
+                                              : inspect_adapter(config, *adapter, shared->json);
     std::fwrite(text.data(), 1, text.size(), stdout);
     return 0;
   };

@@ -33,7 +33,12 @@ struct Fields<LoraConfig> {
       Rule{.or_one = true, .was_list = &C::target_is_list});
     v("use_dora", &C::use_dora, "learn the magnitude of each output apart (DoRA)");
     v("use_rslora", &C::use_rslora, "scale by alpha / sqrt(r) instead");
-    v("init", &C::init, "start of the adapter weights", one_of({"default", "gaussian", "pissa"}));
+    v("init", &C::init,
+      "start of the adapter weights; pissa and olora begin with what matters most in the base, and "
+      "are saved as plain LoRA of twice the rank",
+      one_of({"default", "gaussian", "pissa", "olora"}));
+    v("plus_ratio", &C::plus_ratio, "learning rate of B in units of A's (LoRA+), 16 say",
+      Rule{.low = 0, .above_low = true, .absent = "null"});
     v("bias", &C::bias, "biases trained besides", one_of({"none", "lora_only", "all"}));
     v("rank_pattern", &C::rank_pattern, "module name or pattern -> its own r", between(1, 65536));
     v("alpha_pattern", &C::alpha_pattern, "module name or pattern -> its own alpha", above(0));

@@ -25,20 +25,6 @@ constexpr size_t kMaxFileSize = 1 << 20;
 /// Past this many the rest is only counted.
 constexpr size_t kMaxProblems = 50;
 
-/// What the table of keys knows and the program does not do yet. A row goes when its feature comes.
-struct NotYet {
-  std::string_view key;
-  bool (*is_asked)(const RunConfig&);
-  std::string_view what;
-};
-const NotYet kNotYet[] = {
-    {"lora.use_dora", [](const RunConfig& c) { return c.lora.use_dora; },
-     "DoRA is not supported yet, wanted false"},
-    {"lora.init",
-     [](const RunConfig& c) { return c.lora.init != "default" && c.lora.init != "gaussian"; },
-     "this start is not supported yet, wanted default or gaussian"},
-};
-
 // --- loading --------------------------------------------------------------------------------
 
 class Loader {
@@ -291,13 +277,14 @@ void Loader::check_values() {
            "train.max_grad_norm: 0 with it");
   if (config.lora.target_modules.empty())
     report("lora.target_modules", "is empty, wanted all-linear or at least one module");
+  if (config.lora.resume_from && (config.lora.init == "pissa" || config.lora.init == "olora"))
+    report("lora.init",
+           config.lora.init + " is the start of a new adapter, wanted no lora.resume_from with it");
   const auto check_keys = [&](const std::string& key, const auto& map) {
     if (map.contains("")) report(key, "an empty name, wanted a module name or pattern");
   };
   check_keys("lora.rank_pattern", config.lora.rank_pattern);
   check_keys("lora.alpha_pattern", config.lora.alpha_pattern);
-  for (const NotYet& row : kNotYet)
-    if (row.is_asked(config)) report(std::string(row.key), std::string(row.what));
 }
 
 /// A setting without effect is refused. What stands at its default is not: a written-out

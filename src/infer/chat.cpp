@@ -1,8 +1,10 @@
 // generate() and chat(): prompts as text, messages or ids -> completions.
 #include <chrono>
+#include <map>
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/names.h"
 #include "data/utf8.h"
 #include "infer/generate.h"
 
@@ -11,7 +13,8 @@ namespace {
 
 struct Prompt {
   std::vector<int32_t> ids;
-  std::string text;  ///< what the user gave, for the result
+  std::string text;     ///< what the user gave, for the result
+  int64_t adapter = 0;  ///< among the options' adapters; -1: the base
 };
 
 Json as_messages(const std::optional<std::string>& system, const std::string& text) {
@@ -58,6 +61,23 @@ Prompt from_row(const Session& session, const GenerateOptions& o, const Row& row
   return from_text(session, o, *text);
 }
 
+/// The adapter that a line of --prompts names: the first where it says nothing, -1 for the base.
+int64_t adapter_of(const GenerateOptions& o, const Row& row) {
+  const Json* named = row.value.get("adapter");
+  if (!named) return o.adapters.empty() ? -1 : 0;
+  if (named->is_null() || *named == Json("none")) return -1;
+  if (!named->is_string())
+    fail_input(row.where, ": adapter: the name of an --adapter, or null, is wanted");
+  std::vector<std::string_view> names;
+  for (size_t i = 0; i < o.adapters.size(); ++i) {
+    if (o.adapters[i].name == named->string()) return static_cast<int64_t>(i);
+    names.push_back(o.adapters[i].name);
+  }
+  fail_input(row.where, ": adapter: ", printable(named->string()), ": no such adapter",
+             did_you_mean(named->string(), names), "; there ",
+             names.empty() ? "is none (--adapter NAME=DIR)" : str("are ", printable(join(names))));
+}
+
 /// What came over the command line goes into JSON and into the tokenizer.
 void check_texts(const GenerateOptions& o) {
   const auto check = [](const std::string& text, const char* option) {
@@ -74,12 +94,40 @@ void check_texts(const GenerateOptions& o) {
 
 std::vector<Prompt> collect_prompts(const Session& session, const GenerateOptions& o) {
   std::vector<Prompt> prompts;
-  for (const std::string& text : o.prompts) prompts.push_back(from_text(session, o, text));
+  for (const std::string& text : o.prompts) {
+    prompts.push_back(from_text(session, o, text));
+    prompts.back().adapter = o.adapters.empty() ? -1 : 0;
+  }
   if (o.prompts_file)
-    for (const Row& row : read_rows({*o.prompts_file}))
+    for (const Row& row : read_rows({*o.prompts_file})) {
       prompts.push_back(from_row(session, o, row));
+      prompts.back().adapter = adapter_of(o, row);
+    }
   if (prompts.empty()) fail_usage("generate: no prompt; --prompt TEXT or --prompts FILE is wanted");
   return prompts;
+}
+
+/// All prompts in one batch, each with its adapter, but for adapters that train whole modules:
+/// those take the model's place, so their prompts are batches of their own.
+std::vector<Generated> generate_with_adapters(
+    const Session& session, const std::vector<Prompt>& prompts, const SamplingOptions& sampling,
+    const std::function<void(const std::string&)>& on_text) {
+  std::map<int64_t, std::vector<Request>> batches;  // -1: the shared one
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    const int64_t adapter = prompts[i].adapter;
+    const bool is_alone = adapter >= 0 && !session.bank->set(adapter).replaced.empty();
+    batches[is_alone ? adapter : -1].push_back({prompts[i].ids, i, adapter});
+  }
+  const auto n = static_cast<size_t>(sampling.n);
+  std::vector<Generated> results(prompts.size() * n);
+  const std::vector<int32_t> ends = end_tokens(session);
+  for (const auto& [adapter, requests] : batches) {
+    if (session.bank) session.bank->install(*session.model, adapter);
+    std::vector<Generated> part = generate_batch(session, requests, sampling, ends, on_text);
+    for (size_t i = 0; i < part.size(); ++i)
+      results[requests[i / n].number * n + i % n] = std::move(part[i]);
+  }
+  return results;
 }
 
 }  // namespace
@@ -87,13 +135,12 @@ std::vector<Prompt> collect_prompts(const Session& session, const GenerateOption
 GenerateResult generate(const GenerateOptions& options,
                         const std::function<void(const std::string&)>& on_text) {
   check_texts(options);
-  const Session session = open_session(options.config, options.adapter);
+  Session session = open_session(options.config, std::nullopt);
+  if (!options.adapters.empty())
+    session.bank = std::make_unique<AdapterBank>(*session.model, options.adapters);
   const std::vector<Prompt> prompts = collect_prompts(session, options);
-  std::vector<std::vector<int32_t>> ids;
-  for (const Prompt& p : prompts) ids.push_back(p.ids);
   const auto start = std::chrono::steady_clock::now();
-  const auto generated =
-      generate_batch(session, ids, options.sampling, end_tokens(session), on_text);
+  const auto generated = generate_with_adapters(session, prompts, options.sampling, on_text);
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   GenerateResult result;
@@ -111,7 +158,11 @@ GenerateResult generate(const GenerateOptions& options,
 void chat(const GenerateOptions& options, const std::function<std::optional<std::string>()>& read,
           const std::function<void(const std::string&)>& write) {
   check_texts(options);
-  const Session session = open_session(options.config, options.adapter);
+  if (options.adapters.size() > 1)
+    fail_usage("--adapter: ", options.adapters.size(), " given, a chat takes one");
+  std::optional<std::string> adapter;
+  if (!options.adapters.empty()) adapter = options.adapters[0].folder;
+  const Session session = open_session(options.config, adapter);
   const std::vector<int32_t> ends = end_tokens(session);
   Json::Array messages;
   if (options.system)

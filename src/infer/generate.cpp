@@ -15,7 +15,7 @@ namespace {
 
 struct Track {
   std::vector<int32_t> seen;  ///< prompt and answer
-  size_t prompt_length;
+  int64_t adapter;
   Generated out;
   Rng rng{0};
   bool done = false;
@@ -40,8 +40,15 @@ Batch next_batch(const std::vector<std::vector<int32_t>>& fresh, const KvCache& 
 
 /// Logits after the last new token of each sequence that has one: [live, V] float32 on the host, in
 /// sequence order.
-Tensor last_logits(const Model& model, const std::vector<std::vector<int32_t>>& fresh,
-                   KvCache& cache) {
+Tensor last_logits(const Session& session, const std::vector<Track>& streams,
+                   const std::vector<std::vector<int32_t>>& fresh, KvCache& cache) {
+  const Model& model = *session.model;
+  if (session.bank) {
+    std::vector<int64_t> adapters;  // of each row
+    for (size_t s = 0; s < fresh.size(); ++s)
+      adapters.insert(adapters.end(), fresh[s].size(), streams[s].adapter);
+    session.bank->choose(adapters, model.device);
+  }
   Sequence sequence = make_sequence(model.decoder.spec, next_batch(fresh, cache), model.device);
   sequence.cache = &cache;
   const Tensor hidden = model.decoder.forward(sequence);
@@ -130,22 +137,31 @@ std::vector<Generated> generate_batch(const Session& session,
                                       const SamplingOptions& sampling,
                                       const std::vector<int32_t>& end_ids,
                                       const std::function<void(const std::string&)>& on_text) {
+  std::vector<Request> requests;
+  for (const auto& prompt : prompts) requests.push_back({prompt, requests.size()});
+  return generate_batch(session, requests, sampling, end_ids, on_text);
+}
+
+std::vector<Generated> generate_batch(const Session& session, const std::vector<Request>& requests,
+                                      const SamplingOptions& sampling,
+                                      const std::vector<int32_t>& end_ids,
+                                      const std::function<void(const std::string&)>& on_text) {
   at::NoGradGuard guard;
   std::vector<Track> streams;
   std::vector<std::vector<int32_t>> fresh;
   size_t longest = 0;
-  for (size_t p = 0; p < prompts.size(); ++p) {
-    check_prompt(prompts[p], session);
-    longest = std::max(longest, prompts[p].size());
+  for (const Request& r : requests) {
+    check_prompt(r.ids, session);
+    longest = std::max(longest, r.ids.size());
     for (int64_t i = 0; i < sampling.n; ++i) {
       streams.push_back(
-          {prompts[p],
-           prompts[p].size(),
+          {r.ids,
+           r.adapter,
            {},
-           Rng(seed(sampling.seed, p * 1000003 + static_cast<size_t>(i), Stream::kSampling)),
+           Rng(seed(sampling.seed, r.number * 1000003 + static_cast<size_t>(i), Stream::kSampling)),
            false,
            0});
-      fresh.push_back(prompts[p]);
+      fresh.push_back(r.ids);
     }
   }
   const Model& model = *session.model;
@@ -154,7 +170,7 @@ std::vector<Generated> generate_batch(const Session& session,
                 model.decoder.dtype, model.device);
   const Decoding decoding(session, sampling, end_ids);
   while (std::any_of(streams.begin(), streams.end(), [](const Track& s) { return !s.done; })) {
-    const Tensor logits = last_logits(model, fresh, cache);  // [live, V]
+    const Tensor logits = last_logits(session, streams, fresh, cache);  // [live, V]
     const auto* row = static_cast<const float*>(logits.const_data_ptr());
     for (size_t s = 0; s < streams.size(); ++s) {
       fresh[s].clear();

@@ -15,11 +15,21 @@ struct Generated {
   std::string finish_reason;  ///< stop | length
 };
 
+struct Request {
+  std::vector<int32_t> ids;
+  size_t number = 0;     ///< place among all prompts: chooses the random stream
+  int64_t adapter = -1;  ///< of the session's bank; -1: the base
+};
+
 /// Continues every prompt `sampling.n` times (results: all samples of prompt 0, then of prompt 1,
 /// ...). `on_text` gets new text of the first result as soon as it is certain (whole characters, no
 /// part of a stop string).
 std::vector<Generated> generate_batch(const Session& session,
                                       const std::vector<std::vector<int32_t>>& prompts,
+                                      const SamplingOptions& sampling,
+                                      const std::vector<int32_t>& end_ids,
+                                      const std::function<void(const std::string&)>& on_text = {});
+std::vector<Generated> generate_batch(const Session& session, const std::vector<Request>& requests,
                                       const SamplingOptions& sampling,
                                       const std::vector<int32_t>& end_ids,
                                       const std::function<void(const std::string&)>& on_text = {});

@@ -6,7 +6,7 @@
 #include <optional>
 #include <vector>
 
-#include "adapters/adapters.h"
+#include "adapters/bank.h"
 #include "data/chat_template.h"
 #include "data/dataset.h"
 #include "data/tokenizer.h"
@@ -16,6 +16,7 @@ namespace ft {
 struct Session {
   std::unique_ptr<Model> model;
   std::optional<AdapterSet> adapters;
+  std::unique_ptr<AdapterBank> bank;     ///< several adapters, chosen row by row; null: none
   std::unique_ptr<Tokenizer> tokenizer;  ///< null when the folder has none
   std::optional<ChatTemplate> chat_template;
   std::string fitting_templates;  ///< for the error where there is none

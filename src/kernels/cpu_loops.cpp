@@ -262,6 +262,21 @@ FT_INLINE void adamw_body(RowRange r, T* param, const G* grad, float* m, float* 
 }
 
 template <typename T>
+FT_INLINE void scale_columns_body(RowRange r, const T* x, const T* z, const float* f, T* y,
+                                  float* dots) {
+  for (int64_t row = r.begin; row < r.end; ++row) {
+    const T *xr = x + row * r.width, *zr = z + row * r.width;
+    T* out = y + row * r.width;
+    if (dots) {
+#pragma omp simd
+      for (int64_t i = 0; i < r.width; ++i) dots[i] += to_float(xr[i]) * to_float(zr[i]);
+    }
+#pragma omp simd
+    for (int64_t i = 0; i < r.width; ++i) store(&out[i], to_float(xr[i]) * f[i]);
+  }
+}
+
+template <typename T>
 FT_INLINE double sum_of_squares_body(const T* x, int64_t n) {
   double total = 0;
   for (int64_t block = 0; block < n; block += 4096) {
@@ -329,6 +344,14 @@ FT_INLINE double sum_of_squares_body(const T* x, int64_t n) {
   void cross_entropy(RowRange r, T* logits, const int64_t* targets, float* losses,               \
                      bool overwrite) {                                                           \
     cross_entropy_##T(r, logits, targets, losses, overwrite);                                    \
+  }                                                                                              \
+  FT_CLONES static void scale_columns_##T(RowRange r, const T* x, const T* z, const float* f,    \
+                                          T* y, float* dots) {                                   \
+    scale_columns_body(r, x, z, f, y, dots);                                                     \
+  }                                                                                              \
+  template <>                                                                                    \
+  void scale_columns(RowRange r, const T* x, const T* z, const float* f, T* y, float* dots) {    \
+    scale_columns_##T(r, x, z, f, y, dots);                                                      \
   }                                                                                              \
   FT_CLONES static void add_##T(RowRange r, const T* x, T* y) {                                  \
     add_body(r, x, y);                                                                           \

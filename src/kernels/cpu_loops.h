@@ -44,6 +44,10 @@ void gated_act_backward(RowRange r, const T* dy, const T* gate, const T* up, T* 
 /// logits [rows, V] -> losses [rows]; with `overwrite` the logits become softmax - onehot(target).
 template <typename T>
 void cross_entropy(RowRange r, T* logits, const int64_t* targets, float* losses, bool overwrite);
+/// y = x * f column by column (f [width]); with `dots` (float32 [width], added to) also the sums
+/// over the rows of x * z.
+template <typename T>
+void scale_columns(RowRange r, const T* x, const T* z, const float* f, T* y, float* dots);
 /// y += x, elementwise over [begin, end).
 template <typename T>
 void add(RowRange r, const T* x, T* y);
@@ -77,7 +81,8 @@ struct CodeLimits {
   std::array<float, 15> limit;
   std::array<uint8_t, 16> order;
 };
-/// Blocks [begin, end) of width block_size (a multiple of 32) of w [count] -> their codes and scales.
+/// Blocks [begin, end) of width block_size (a multiple of 32) of w [count] -> their codes and
+/// scales.
 template <typename T>
 void quantize(RowRange r, const T* w, int64_t count, const CodeLimits& limits, uint8_t* codes,
               float* absmax);

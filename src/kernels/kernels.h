@@ -66,6 +66,22 @@ Tensor lora_linear(const Tensor& x, const LinearWeight& w, const Tensor& bias,
 /// x W^T + b. Gradients only for what needs one.
 Tensor linear(const Tensor& x, const LinearWeight& w, const Tensor& bias);
 
+/// A linear layer with a DoRA adapter (Liu et al. 2024), PEFT's semantics: with V = W + scale B A
+/// and f = magnitude / norm, f * (x V^T) + b; where the adapter's input is dropped x W^T + b + (f -
+/// 1) * (drop(x) W^T) + f * scale * (drop(x) A^T B^T). One product with W without dropout, two with
+/// it. magnitude [out]; norm [out], of V's rows, is a constant: no gradient goes through it.
+struct DoraOperands {
+  LoraOperands lora;
+  Tensor magnitude, norm;
+};
+Tensor dora_linear(const Tensor& x, const LinearWeight& w, const Tensor& bias,
+                   const DoraOperands& dora);
+/// L2 norm of each row of w + scale B A without making that: w's part `squares` (row_squares(w)) is
+/// kept, the rest are products of rank R. float32 [out].
+Tensor dora_norm(const LinearWeight& w, const Tensor& squares, const LoraOperands& lora);
+/// Sums of squares of the rows of w [out, in], float32 [out].
+Tensor row_squares(const LinearWeight& w);
+
 /// Keep-mask divided by the keep probability: [rows, columns] of x's dtype, a pure function of
 /// `key`.
 Tensor dropout_mask(int64_t rows, int64_t columns, double probability, uint64_t key,

@@ -2,6 +2,8 @@
 
 #include <ATen/core/IListRef.h>
 #include <ATen/ops/cat_ops.h>
+#include <ATen/ops/linalg_qr_ops.h>
+#include <ATen/ops/linalg_svd_ops.h>
 
 #include <cstring>
 
@@ -22,6 +24,12 @@ Tensor copy_of(const std::vector<T>& values, at::ScalarType dtype, at::Device de
 
 Tensor cat(const std::vector<Tensor>& parts, int64_t dim) {
   return at::_ops::cat::call(at::ITensorListRef(parts), dim);
+}
+std::tuple<Tensor, Tensor> qr(const Tensor& x) {
+  return at::_ops::linalg_qr::call(x, "reduced");
+}
+std::tuple<Tensor, Tensor, Tensor> svd(const Tensor& x) {
+  return at::_ops::linalg_svd::call(x, /*full_matrices=*/false, std::nullopt);
 }
 Tensor from_vector(const std::vector<int64_t>& values, at::Device device) {
   return copy_of(values, at::kLong, device);

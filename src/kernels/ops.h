@@ -25,6 +25,7 @@
 #include <initializer_list>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 namespace ft {
@@ -61,6 +62,10 @@ inline Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   return at::_ops::where_self::call(condition, a, b);
 }
 Tensor cat(const std::vector<Tensor>& parts, int64_t dim = 0);
+/// Reduced decompositions of x [m, n], k = min(m, n): Q [m, k], R [k, n]; U [m, k], S [k], V^T [k,
+/// n].
+std::tuple<Tensor, Tensor> qr(const Tensor& x);
+std::tuple<Tensor, Tensor, Tensor> svd(const Tensor& x);
 
 /// A copy of host values as a tensor on `device`.
 Tensor from_vector(const std::vector<int64_t>& values, at::Device device = at::kCPU);

@@ -12,8 +12,8 @@ class Adapter {
   virtual ~Adapter() = default;
   /// The layer's output with the adapter on. x [N, in] -> [N, out]
   virtual Tensor forward(const Linear& base, const Tensor& x) const = 0;
-  /// The base weight with the adapter folded in, float32 [out, in].
-  virtual Tensor merged_weight(const Linear& base) const = 0;
+  /// What the adapter adds to the base weight, float32 [out, in].
+  virtual Tensor delta(const Linear& base) const = 0;
 };
 
 }  // namespace ft

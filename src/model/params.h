@@ -16,6 +16,7 @@ struct Param {
   Tensor value;
   at::ScalarType stored;   ///< dtype in the file it came from
   bool is_mapped = false;  ///< lies in a read-only file mapping: never written in place
+  double rate_factor = 1;  ///< its learning rate, in learning rates of the run
   /// Frozen and in four bits: `value` is undefined then. Only weights of Linear are.
   std::shared_ptr<const QuantizedWeight> quantized = nullptr;
   int64_t numel() const { return quantized ? quantized->out * quantized->in : value.numel(); }

@@ -167,7 +167,7 @@ double Optimizer::end_fused() {
 void Optimizer::update_slot(size_t index, double grad_scale, size_t next) {
   Slot& slot = slots_[index];
   const AdamwSettings s{
-      rate_,
+      rate_ * slot.param->rate_factor,
       config_.betas.first,
       config_.betas.second,
       config_.eps,

@@ -35,6 +35,7 @@ RunConfig with_adapter_settings(const RunConfig& config) {
   result.lora = read_adapter_config(*config.lora.resume_from);
   result.lora.resume_from = config.lora.resume_from;
   result.lora.init = config.lora.init;
+  result.lora.plus_ratio = config.lora.plus_ratio;
   if (result.lora.target_is_list)
     std::sort(result.lora.target_modules.begin(), result.lora.target_modules.end());
   for (const std::string& key : changed_keys(config, result))

@@ -11,7 +11,7 @@ namespace ft {
 namespace {
 
 void set_dropout(AdapterSet* adapters, uint64_t key) {
-  if (adapters) adapters->dropout->key = key;
+  if (adapters) adapters->state->dropout_key = key;
 }
 
 uint64_t noise_key(const RunConfig& config, int64_t index, uint64_t micro) {
@@ -79,6 +79,7 @@ StepResult train_step(const StepContext& c, const std::vector<Batch>& batches, i
   const double limit = c.config.train.max_grad_norm;
   const double scale = limit > 0 ? std::min(1.0, limit / (result.grad_norm + 1e-6)) : 1.0;
   c.optimizer.update(learning_rate, scale, index + 1);
+  if (c.adapters) ++c.adapters->state->num_updates;
   return result;
 }
 

@@ -77,6 +77,9 @@ void Trainer::prepare_model() {
   } else {
     session_.adapters = attach_adapter(model, config_.lora, static_cast<uint64_t>(config_.seed));
   }
+  if (session_.adapters && config_.lora.plus_ratio)
+    for (Param* p : session_.adapters->params)
+      if (p->name.ends_with(".lora_B.weight")) p->rate_factor = *config_.lora.plus_ratio;
 }
 
 void Trainer::report_start() const {

@@ -255,7 +255,8 @@ TEST_P(MergeCommandParity, EveryTensor) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Llama, MergeCommandParity,
-                         testing::Values("lora_fp32", "lora_bf16", "rslora_fp32", "rslora_bf16"));
+                         testing::Values("lora_fp32", "lora_bf16", "rslora_fp32", "rslora_bf16",
+                                         "dora_fp32", "dora_bf16"));
 
 }  // namespace
 }  // namespace ft

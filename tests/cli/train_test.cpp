@@ -174,6 +174,9 @@ INSTANTIATE_TEST_SUITE_P(
               {"train.master_weights", "stochastic"},
               {"train.fused_update", "true"},
               {"train.max_grad_norm", "0"}}},
+        Stop{"sigterm_dora", SIGTERM, 143, {{"lora.use_dora", "true"}}},
+        Stop{"sigkill_pissa", SIGKILL, 1009, {{"lora.init", "pissa"}}},
+        Stop{"sigterm_olora", SIGTERM, 143, {{"lora.init", "olora"}}},
         Stop{"sigterm_between_evaluations", SIGTERM, 143, {{"eval.every_steps", "1"}}}),
     [](const auto& stop) { return std::string(stop.param.name); });
 

@@ -35,6 +35,13 @@ Tensor adapted(const Inputs& in, double dropout) {
   return lora_linear(in[0], {in[1], nullptr}, in[2], {in[3], in[4], 0.5, dropout, 77});
 }
 
+/// The norm is a constant: positive numbers that depend on the size only.
+Tensor dora(const Inputs& in, double dropout) {
+  const Tensor norm = normal(in[5].sizes(), 51).abs().add(0.5).to(wide_dtype(in[0]));
+  return dora_linear(in[0], {in[1], nullptr}, in[2],
+                     {{in[3], in[4], 0.5, dropout, 77}, in[5], norm.to(in[0].device())});
+}
+
 Tensor tokens(const std::vector<int64_t>& ids, const Tensor& like) {
   return ops::from_vector(ids, like.device());
 }
@@ -98,6 +105,12 @@ const OpCase kOps[] = {
     {"lora_dropout",
      {{6, 20}, {11, 20}, {11}, {3, 20}, {11, 3}},
      [](const Inputs& in) { return adapted(in, 0.3); }},
+    {"dora",
+     {{6, 20}, {11, 20}, {11}, {3, 20}, {11, 3}, {11}},
+     [](const Inputs& in) { return dora(in, 0); }},
+    {"dora_dropout",
+     {{6, 20}, {11, 20}, {11}, {3, 20}, {11, 3}, {11}},
+     [](const Inputs& in) { return dora(in, 0.3); }},
     {"embedding",
      {{12, 5}},
      [](const Inputs& in) {
@@ -143,6 +156,9 @@ const OpCase kLargeOps[] = {
      kFlashFactor},
     {"attention_softcap_large", attention_sizes(700, 4, 2, 64),
      attend({{0, 1, 70, 700}}, {0.125, 130, 2})},
+    {"dora_large",
+     {{70, 300}, {517, 300}, {517}, {16, 300}, {517, 16}, {517}},
+     [](const Inputs& in) { return dora(in, 0.2); }},
     {"linear_cross_entropy_large",
      {{1700, 8}, {50, 8}},
      [](const Inputs& in) { return linear_cross_entropy(in[0], in[1], some_targets(in[0], 50)); }},
@@ -218,6 +234,31 @@ TEST_P(KernelGradients, PlainTwinsAgreeWithFiniteDifferences) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Catalogue, KernelGradients, testing::ValuesIn(kOps), op_name);
+
+TEST(DoraNorm, IsThatOfTheSumInAnyPrecisionOfTheBase) {
+  // 40000 inputs: the weight is taken in blocks of 26 rows.
+  const int64_t in = 40000, out = 61, R = 5;
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    const Tensor w = normal({out, in}, 1).to(dtype);
+    const LoraOperands lora{normal({R, in}, 2).to(at::kFloat), normal({out, R}, 3).to(at::kFloat),
+                            0.5};
+    const Tensor sum = lora.b.to(at::kDouble).mm(lora.a.to(at::kDouble)).mul(0.5).add(w);
+    const Tensor norm = dora_norm({w, nullptr}, row_squares({w, nullptr}), lora),
+                 exact = sum.square().sum(1).sqrt();
+    EXPECT_LE(worst_error(norm.to(at::kDouble).div(exact), exact.div(exact)), 1e-6);
+  }
+}
+
+TEST(DoraNorm, OfNothingIsNotZero) {
+  const Tensor w = ops::zeros({3, 4}, at::kFloat);
+  const LoraOperands lora{normal({2, 4}, 2).to(at::kFloat), ops::zeros({3, 2}, at::kFloat), 1};
+  EXPECT_TRUE(w.sum(1)
+                  .div(dora_norm({w, nullptr}, row_squares({w, nullptr}), lora))
+                  .eq(0)
+                  .all()
+                  .item()
+                  .toBool());
+}
 
 TEST(TokenLosses, AreTheRowsOfTheSum) {
   const Tensor h = normal({70, 12}, 1).to(at::kFloat), w = normal({40, 12}, 2).to(at::kFloat);

@@ -1,0 +1,33 @@
+// DoRA (Liu et al. 2024) with PEFT's semantics: the weight is m V / |V|, V = W + s B A, with the
+// norm of each output's row, which is a constant in the backward pass; m is trained beside A and B.
+#pragma once
+
+#include "adapters/lora.h"
+
+namespace ft {
+
+class DoraAdapter : public Adapter {
+ public:
+  DoraAdapter(LoraAdapter lora, Param& magnitude, const Linear& base);
+  Tensor forward(const Linear& base, const Tensor& x) const override;
+  Tensor delta(const Linear& base) const override;
+
+ private:
+  const Tensor& norm(const Linear& base, const LoraOperands& lora) const;
+
+  LoraAdapter lora_;
+  Param* magnitude_;  ///< [out]
+  Tensor squares_;    ///< of the base's rows, float32 [out]; the base is frozen
+
+  // The norm costs R products with the base, one token's worth each: once per change of A and B,
+  // not once per forward. A change is a step of the optimizer, which may write through bare
+  // pointers, or an operation on the tensors, which counts in their versions.
+  mutable Tensor norm_;
+  mutable uint64_t norm_updates_ = 0;
+  mutable int64_t norm_versions_ = -1;
+};
+
+/// The start of a magnitude: the norms of the rows of W + s B A, float32 [out].
+Tensor initial_magnitude(const Linear& base, const LoraAdapter& lora);
+
+}  // namespace ft

@@ -1,0 +1,164 @@
+// A linear layer with a DoRA adapter (Liu et al. 2024), differentiated by hand. V = W + s B A is
+// never made, and its norm n is a constant of the backward pass, as in PEFT. f = m / n:
+//   z  = d W^T + s (d A^T) B^T           d = drop(x); x itself without dropout
+//   y  = f * z + b                       with dropout: f * z + b + x W^T - d W^T
+//   dX = G W + s mask * (G B) A          G = f * dY; with dropout: mask * (((f - 1) dY) W + ..) +
+//   dY W dA = s (G B)^T d,   dB = s G^T (d A^T),   dm = sum_t dY_t z_t / n
+// A W in four bits is made a matrix here and again in the backward pass.
+// f stays float32 whatever the activations are: in bfloat16 the first changes of m would be lost.
+#include <algorithm>
+
+#include "base/error.h"
+#include "kernels/autograd.h"
+#include "kernels/dispatch.h"
+#include "kernels/kernels.h"
+#include "kernels/mode.h"
+
+namespace ft {
+namespace {
+
+OptTensor optional(const Tensor& t) {
+  return t.defined() ? OptTensor(t) : std::nullopt;
+}
+
+Tensor reference(const Tensor& x, const Tensor& w, const Tensor& bias, const DoraOperands& dora,
+                 const Tensor& mask) {
+  const auto dtype = x.scalar_type();
+  const Tensor f = dora.magnitude.div(dora.norm);
+  const Tensor dropped = mask.defined() ? x.mul(mask) : x;
+  const Tensor base = ops::linear(dropped, w);
+  const Tensor down = ops::linear(dropped, dora.lora.a.to(dtype));
+  const Tensor z = base.add(ops::linear(down, dora.lora.b.to(dtype)), dora.lora.scale);
+  Tensor y = z.mul(f).to(dtype);
+  if (mask.defined()) y = y.add(ops::linear(x, w).sub(base));
+  return bias.defined() ? y.add(bias) : y;
+}
+
+/// x * f column by column in x's dtype; with `z` also the column sums of x * z, float32.
+Tensor scale_columns(const Tensor& x, const Tensor& f, const Tensor& z = {},
+                     Tensor* dots = nullptr) {
+  if (!use_cpu_loops(x)) {
+    if (dots) *dots = x.to(at::kFloat).mul(z).sum(0);
+    return x.mul(f).to(x.scalar_type());
+  }
+  const Tensor y = ops::empty_like(x);
+  if (dots) *dots = ops::zeros({x.size(1)}, at::kFloat);
+  cpu::with_type(x, [&](auto* t) {
+    using T = std::remove_pointer_t<decltype(t)>;
+    const auto run = [&](int64_t begin, int64_t end) {
+      cpu::scale_columns<T>({begin, end, x.size(1)}, cpu::data<T>(x), cpu::data<T>(dots ? z : x),
+                            cpu::data<float>(f), cpu::data<T>(y),
+                            dots ? cpu::data<float>(*dots) : nullptr);
+    };
+    // Sums over all rows are made in order on one thread, so that they do not depend on their
+    // number.
+    if (dots) {
+      run(0, x.size(0));
+    } else {
+      cpu::parallel_rows(x.size(0), x.size(1), run);
+    }
+  });
+  return y;
+}
+
+/// f of blocks of rows of the weight in float32, a few megabytes each, one after the other.
+Tensor by_row_blocks(const LinearWeight& weight, const std::function<Tensor(const Tensor&)>& f) {
+  const Tensor w = weight.quantized ? weight.in(weight.quantized->stored) : weight.dense.detach();
+  const int64_t rows = std::max<int64_t>(1, (1 << 20) / w.size(1));
+  std::vector<Tensor> parts;
+  for (int64_t i = 0; i < w.size(0); i += rows)
+    parts.push_back(f(w.narrow(0, i, std::min(rows, w.size(0) - i)).to(at::kFloat)));
+  return ops::cat(parts);
+}
+
+struct DoraConstants {
+  std::shared_ptr<const QuantizedWeight> quantized;
+  double scale;
+  Tensor mask, f, norm;
+};
+
+std::vector<Tensor> backward(const Tensor& dy, const Saved& saved, const DoraConstants& c) {
+  // saved: x (when something needs it), w, a, b, d A^T, z. Inputs: x, w, bias, a, b, magnitude.
+  const Tensor &x = saved.tensors[0], &a = saved.tensors[2], &b = saved.tensors[3],
+               &down = saved.tensors[4], &z = saved.tensors[5];
+  const auto dtype = dy.scalar_type();
+  const Tensor w =
+      saved.needs[0] ? LinearWeight{saved.tensors[1], c.quantized}.in(dtype) : Tensor();
+  std::vector<Tensor> grads(6);
+  Tensor dots;
+  const Tensor g = scale_columns(dy, c.f, z, saved.needs[5] ? &dots : nullptr);  // [N, out]
+  if (dots.defined()) grads[5] = dots.div(c.norm);
+  const Tensor gb = g.mm(b.to(dtype)).mul_(c.scale);  // [N, R]
+  const Tensor cast_a = a.to(dtype);
+  const Tensor rest = c.mask.defined() && (saved.needs[0] || saved.needs[1])
+                          ? scale_columns(dy, c.f.sub(1))
+                          : Tensor();  // what the dropped input's base term gets
+  if (saved.needs[0] && c.mask.defined()) {
+    grads[0] = dy.mm(w).addcmul_(rest.mm(w).addmm_(gb, cast_a), c.mask);
+  } else if (saved.needs[0]) {
+    grads[0] = g.mm(w).addmm_(gb, cast_a);
+  }
+  const Tensor dropped = x.defined() && c.mask.defined() ? x.mul(c.mask) : x;
+  if (saved.needs[1])
+    grads[1] = rest.defined() ? dy.t().mm(x).addmm_(rest.t(), dropped) : g.t().mm(x);
+  if (saved.needs[2]) grads[2] = dy.sum(0);
+  if (saved.needs[3]) grads[3] = gb.t().mm(dropped).to(a.scalar_type());
+  if (saved.needs[4]) grads[4] = g.t().mm(down).to(b.scalar_type()).mul_(c.scale);
+  return grads;
+}
+
+}  // namespace
+
+Tensor dora_linear(const Tensor& x, const LinearWeight& weight, const Tensor& bias,
+                   const DoraOperands& dora) {
+  FT_INVARIANT(weight.in_features() == x.size(1));
+  const LoraOperands& lora = dora.lora;
+  Tensor mask;
+  if (lora.dropout > 0)
+    mask = dropout_mask(x.size(0), x.size(1), lora.dropout, lora.dropout_key, x.scalar_type(),
+                        x.device());
+  if (!use_cpu_loops(x) && !use_cuda_kernels(x))
+    return reference(x, weight.in(x.scalar_type()), bias, dora, mask);
+  const DoraConstants constants{weight.quantized, lora.scale, mask,
+                                dora.magnitude.detach().to(at::kFloat).div(dora.norm), dora.norm};
+  return apply(
+      {x, weight.dense, bias, lora.a, lora.b, dora.magnitude},
+      [&](Saved& saved) {
+        const auto dtype = x.scalar_type();
+        const Tensor dropped = mask.defined() ? x.mul(mask) : x;
+        const Tensor w = weight.in(dtype);
+        Tensor z = ops::linear(dropped, w);  // [N, out]
+        Tensor y;
+        if (mask.defined()) y = ops::linear(x, w, optional(bias)).sub_(z);
+        const Tensor down = ops::linear(dropped, lora.a.to(dtype));
+        z.addmm_(down, lora.b.to(dtype).t(), 1, lora.scale);
+        const Tensor scaled = scale_columns(z, constants.f);
+        const bool keeps_x = saved.needs[1] || saved.needs[3];
+        saved.tensors = {
+            keeps_x ? x : Tensor(),       w, lora.a, lora.b, saved.needs[4] ? down : Tensor(),
+            saved.needs[5] ? z : Tensor()};
+        if (y.defined()) return y.add_(scaled);
+        return bias.defined() ? scaled.add_(bias) : scaled;
+      },
+      [constants](const Tensor& grad, const Saved& saved) {
+        return backward(grad.contiguous(), saved, constants);
+      });
+}
+
+Tensor row_squares(const LinearWeight& w) {
+  return by_row_blocks(w, [](const Tensor& block) { return block.square().sum(1); });
+}
+
+Tensor dora_norm(const LinearWeight& w, const Tensor& squares, const LoraOperands& lora) {
+  at::NoGradGuard guard;
+  const Tensor a = lora.a.to(at::kFloat), b = lora.b.to(at::kFloat);
+  const Tensor crossed = by_row_blocks(w, [&](const Tensor& block) {
+                           return block.mm(a.t());
+                         }).mul_(2 * lora.scale);                          // [out, R]
+  const Tensor squared = b.mm(a.mm(a.t())).mul_(lora.scale * lora.scale);  // [out, R]
+  // Rounding may take the square of a vanishing row below zero; a norm of zero would make f
+  // infinite.
+  return squares.add(crossed.add_(squared).mul_(b).sum(1)).clamp_min_(1e-30).sqrt_();
+}
+
+}  // namespace ft
