@@ -4,7 +4,7 @@
 
 #include "adapters/adapters.h"
 #include "adapters/start.h"
-#include "data/temporary_file.h"
+#include "cli/run_program.h"
 #include "fixtures.h"
 #include "kernels/autograd.h"
 #include "kernels/compare.h"
@@ -131,9 +131,10 @@ TEST_P(BaseStart, KeepsTheModelAndIsWrittenForTheUntouchedBase) {
 INSTANTIATE_TEST_SUITE_P(All, BaseStart,
                          testing::Values(Start{"pissa", false, false}, Start{"pissa", true, true},
                                          Start{"olora", false, true}, Start{"olora", true, false}),
-                         [](const auto& info) {
-                           return std::string(info.param.init) + (info.param.dora ? "_dora" : "") +
-                                  (info.param.rslora ? "_rslora" : "");
+                         [](const auto& start) {
+                           return std::string(start.param.init) +
+                                  (start.param.dora ? "_dora" : "") +
+                                  (start.param.rslora ? "_rslora" : "");
                          });
 
 TEST(AdapterStart, PissaTakesTheLargestPart) {

@@ -1,5 +1,8 @@
 // Adapters as files, through the command line: DoRA, starts and LoRA+ in training, several adapters
 // in one generate, weighted merges, summaries.
+#include <cstring>
+
+#include "base/safetensors.h"
 #include "cli/tiny_run.h"
 
 namespace ft {
@@ -79,7 +82,7 @@ TEST(AdapterRates, PlusRatioMultipliesTheRateOfB) {
     run.output(name).set("lora.plus_ratio", ratio).train();
     const fs::path file = run.out() / "final/adapter_model.safetensors";
     double most = 0;
-    for (const auto& t : read_safetensors(file))
+    for (const StoredTensor& t : read_safetensors(file))
       if (t.name.ends_with("lora_B.weight"))
         for (size_t i = 0; i + 4 <= t.bytes.size(); i += 4) {
           float v;
