@@ -60,7 +60,7 @@ struct PackedBlocks {
   const float *nested_absmax, *nested_map;
   float nested_offset;
   const float* code_map;
-  int64_t block_size, nested_block_size, count;
+  int64_t block_size, nested_block_size, count;  ///< the sizes: powers of two from 32 on
   Rounding rounding;
 };
 /// Blocks [begin, end) of width block_size -> their elements of y [count]. (cpu_quantized.cpp)
@@ -71,7 +71,8 @@ struct CodeLimits {
   std::array<float, 15> limit;
   std::array<uint8_t, 16> order;
 };
-/// Blocks [begin, end) of width block_size (a multiple of 32) of w [count] -> their codes and scales.
+/// Blocks [begin, end) of width block_size (a multiple of 32) of w [count] -> their codes and
+/// scales.
 template <typename T>
 void quantize(RowRange r, const T* w, int64_t count, const CodeLimits& limits, uint8_t* codes,
               float* absmax);
