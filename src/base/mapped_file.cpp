@@ -28,13 +28,11 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& 
       new MappedFile(static_cast<const std::byte*>(data), size));
 }
 
-void MappedFile::release(std::span<const std::byte> part) {
+void release_pages(const void* data, size_t size) {
   const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto begin = reinterpret_cast<uintptr_t>(part.data());
-  const uintptr_t first = (begin + page - 1) / page * page,
-                  end = (begin + part.size()) / page * page;
-  // The pages are read from the file again should anyone look at them.
-  if (first < end) ::madvise(reinterpret_cast<void*>(first), end - first, MADV_DONTNEED);
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(data) / page * page;
+  ::madvise(reinterpret_cast<void*>(begin), reinterpret_cast<uintptr_t>(data) + size - begin,
+            MADV_DONTNEED);
 }
 
 MappedFile::~MappedFile() {

@@ -17,13 +17,15 @@ class MappedFile {
   MappedFile& operator=(const MappedFile&) = delete;
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
-  /// Gives back the memory of a part that has been read and is not soon read again.
-  static void release(std::span<const std::byte> part);
 
  private:
   MappedFile(const std::byte* data, size_t size) : data_(data), size_(size) {}
   const std::byte* data_;
   size_t size_;
 };
+
+/// Drops the pages of a file mapping that nobody has written to, or of a shared one, from this
+/// process's memory: they come back from the file when they are touched.
+void release_pages(const void* data, size_t size);
 
 }  // namespace ft

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 
+#include "kernels/dynamic_map.h"
 #include "kernels/kernels.h"
 
 namespace ft::cpu {
@@ -51,6 +52,11 @@ template <typename T, typename G>
 void adamw(RowRange r, T* param, const G* grad, float* m, float* v, void* extra,
            const AdamwSettings& s);
 
+/// n numbers as codes and one scale per kQuantizedBlock of them, and back.
+void quantize_blocks(const float* x, int64_t n, const DynamicMap& map, uint8_t* codes,
+                     float* scales);
+void dequantize_blocks(const uint8_t* codes, const float* scales, int64_t n, const DynamicMap& map,
+                       float* x);
 /// The tensors of a QuantizedWeight as pointers, and the dtype its values pass through.
 enum class Rounding { kNone, kBFloat16, kFloat16 };
 struct PackedBlocks {

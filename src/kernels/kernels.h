@@ -94,4 +94,16 @@ Tensor soft_cap(const Tensor& x, double cap);
 void adamw(const Tensor& param, const Tensor& grad, const Tensor& exp_avg, const Tensor& exp_avg_sq,
            const Tensor& extra, const AdamwSettings& settings);
 
+/// AdamW's moments as 8-bit codes (dynamic_map.h), one scale per kQuantizedBlock elements.
+struct QuantizedMoments {
+  Tensor exp_avg, exp_avg_sq;              ///< uint8, param's shape
+  Tensor exp_avg_scale, exp_avg_sq_scale;  ///< float32 [blocks]
+  Tensor tables;                           ///< make_dynamic_tables() of param's device
+};
+/// The signed map's values and middles, then the unsigned one's: float32 [4, 256].
+Tensor make_dynamic_tables(at::Device device);
+/// adamw() with moments that are float32 only while a block is updated (Dettmers et al. 2022).
+void adamw8bit(const Tensor& param, const Tensor& grad, const QuantizedMoments& moments,
+               const Tensor& extra, const AdamwSettings& settings);
+
 }  // namespace ft

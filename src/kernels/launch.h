@@ -121,8 +121,17 @@ struct Adamw {
   MasterWeights master;
   AdamwFactors factors;
   uint64_t rounding_key;
+  int64_t first_element;  ///< AdamwSettings
 };
 FT_LAUNCHER(adamw, Adamw);
+
+struct Adamw8bit {
+  Adamw weights;                            ///< its moments are null
+  uint8_t *exp_avg, *exp_avg_sq;            ///< codes
+  float *exp_avg_scale, *exp_avg_sq_scale;  ///< one per kQuantizedBlock elements
+  const float* tables;                      ///< [4, 256], kernels.h
+};
+FT_LAUNCHER(adamw8bit, Adamw8bit);
 
 /// The matrix of a QuantizedWeight.
 struct Dequantize {

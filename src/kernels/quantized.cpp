@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "kernels/dispatch.h"
+#include "kernels/dynamic_map.h"
 #include "kernels/mode.h"
 
 namespace ft {
@@ -48,40 +49,14 @@ cpu::CodeLimits code_limits(const std::array<float, 16>& values) {
   return limits;
 }
 
-/// The signed 8-bit "dynamic" map (Dettmers 2016): for each of seven powers of ten the middles of
-/// 1, 2, 4, ... equal parts of [0.1, 1], both signs, and 0 and 1. In rising order.
-std::array<float, 256> make_dynamic_map() {
-  std::array<float, 256> map{};
-  size_t count = 0;
-  for (int exponent = 0; exponent < 7; ++exponent) {
-    const int parts = 1 << exponent;
-    // The ends are those of torch.linspace, which goes up from one end and down from the other.
-    const float step = (1.0f - 0.1f) / static_cast<float>(parts);
-    const auto end = [&](int i) {
-      return i < (parts + 1) / 2 ? std::fma(step, static_cast<float>(i), 0.1f)
-                                 : std::fma(-step, static_cast<float>(parts - i), 1.0f);
-    };
-    for (int i = 0; i < parts; ++i) {
-      const float middle = (end(i) + end(i + 1)) / 2;
-      const float value = static_cast<float>(std::pow(10.0, exponent - 6)) * middle;
-      map[count++] = value;
-      map[count++] = -value;
-    }
-  }
-  map[count++] = 0;
-  map[count++] = 1;
-  std::ranges::sort(map);
-  return map;
-}
-
-/// The place in the map next to x in [-1, 1]. bitsandbytes looks it up on a grid of 65536 points,
-/// so that near the middle of two map values the farther one may be taken.
-struct DynamicMap {
+/// The place in the signed dynamic map next to x in [-1, 1]. bitsandbytes looks it up on a grid of
+/// 65536 points, so that near the middle of two map values the farther one may be taken.
+struct NestedCodes {
   static constexpr float kHalfGrid = 32767.5f;
-  std::array<float, 256> values = make_dynamic_map();
   std::array<uint8_t, 65536> nearest{};
 
-  DynamicMap() {
+  NestedCodes() {
+    const float* values = dynamic_map(true).values;
     size_t place = 0;
     for (size_t i = 0; i < nearest.size(); ++i) {
       const float x = static_cast<float>(i) / kHalfGrid - 1;
@@ -93,9 +68,9 @@ struct DynamicMap {
     return nearest[static_cast<size_t>((x + 1) * kHalfGrid + 0.5f)];
   }
 };
-const DynamicMap& dynamic_map() {
-  static const DynamicMap map;
-  return map;
+const NestedCodes& nested_codes() {
+  static const NestedCodes codes;
+  return codes;
 }
 
 /// Takes the float32 scales of q to eight bits.
@@ -106,8 +81,9 @@ void quantize_scales(QuantizedWeight& q) {
   q.nested_offset = mean.item().toDouble();
   q.absmax = ops::empty({blocks}, at::kByte);
   q.nested_absmax = ops::empty({nested}, at::kFloat);
-  const DynamicMap& map = dynamic_map();
-  q.nested_map = ops::from_vector(std::vector<float>(map.values.begin(), map.values.end()));
+  const NestedCodes& map = nested_codes();
+  const auto& values = dynamic_map(true).values;
+  q.nested_map = ops::from_vector(std::vector<float>(std::begin(values), std::end(values)));
   const auto* x = cpu::data<float>(centred);
   auto* codes = cpu::data<uint8_t>(q.absmax);
   for (int64_t n = 0; n < nested; ++n) {

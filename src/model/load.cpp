@@ -217,7 +217,7 @@ void add_dense(Model& model, const std::string& name, const StoredTensor& stored
   const Tensor value = mapped.to(model.device, dtype.value_or(mapped.scalar_type()));
   const bool is_mapped = value.const_data_ptr() == mapped.const_data_ptr();
   model.params.add(name, value, is_mapped).stored = mapped.scalar_type();
-  if (!is_mapped) MappedFile::release(stored.bytes);
+  if (!is_mapped) release_pages(stored.bytes.data(), stored.bytes.size());
 }
 
 /// The same packed into four bits. Peak memory: the weight itself, twice where its dtype changes.
@@ -229,7 +229,7 @@ void add_quantized(Model& model, const std::string& name, const StoredTensor& st
   const Tensor value = mapped.to(dtype.value_or(mapped.scalar_type()));
   const QuantizedWeight packed = quantize(value, how.type, how.block_size, how.double_quant);
   model.params.add(name, std::make_shared<QuantizedWeight>(to_device(packed, model.device)));
-  MappedFile::release(stored.bytes);
+  release_pages(stored.bytes.data(), stored.bytes.size());
 }
 
 }  // namespace

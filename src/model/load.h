@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 
 #include "base/safetensors.h"
@@ -39,7 +40,9 @@ Tensor to_tensor(const StoredTensor& stored);
 
 /// A weight to be written: name, and the tensor in the dtype that the file shall have.
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
-void save_tensors(const std::filesystem::path& file, const NamedTensors& tensors);
+/// `written`, where given, is told of each part of a tensor's memory that has been written.
+void save_tensors(const std::filesystem::path& file, const NamedTensors& tensors,
+                  const std::function<void(const void*, size_t)>& written = {});
 
 /// What save_model writes besides the weights.
 struct SaveOptions {

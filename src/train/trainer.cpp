@@ -77,7 +77,6 @@ void Trainer::prepare_model() {
   } else {
     session_.adapters = attach_adapter(model, config_.lora, static_cast<uint64_t>(config_.seed));
   }
-  optimizer_.emplace(model.params.trainable(), config_.train, static_cast<uint64_t>(config_.seed));
 }
 
 void Trainer::report_start() const {
@@ -136,6 +135,8 @@ int Trainer::run() {
   prepare_model();
   make_folders(output_);
   const FolderLock lock(output_);
+  optimizer_.emplace(session_.model->params.trainable(), config_.train,
+                     static_cast<uint64_t>(config_.seed), output_);
   state_.threads = num_threads();
   if (resume_)
     continue_from_checkpoint();
@@ -176,8 +177,14 @@ int Trainer::loop() {
                           loader_->step(state_.step), state_.step, rate);
     } catch (const Error& e) {
       progress_.pause();
-      save_now();
-      fail(e.code(), e.what(), "; the state before it is in ", (output_ / "checkpoints").string());
+      const std::string checkpoints = (output_ / "checkpoints").string();
+      if (!optimizer_->refused()) {
+        save_now();
+        fail(e.code(), e.what(), "; the state before it is in ", checkpoints);
+      }
+      if (saved_step_ < 0) fail(e.code(), e.what(), "; there is no checkpoint yet");
+      fail(e.code(), e.what(), "; the last state to go on from is step ", saved_step_, " in ",
+           checkpoints);
     }
     ++state_.step;
     state_.tokens += result.tokens;
