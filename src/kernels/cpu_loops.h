@@ -70,7 +70,7 @@ struct PackedBlocks {
   const float *nested_absmax, *nested_map;
   float nested_offset;
   const float* code_map;
-  int64_t block_size, nested_block_size, count;
+  int64_t block_size, nested_block_size, count;  ///< the sizes: powers of two from 32 on
   Rounding rounding;
 };
 /// Blocks [begin, end) of width block_size -> their elements of y [count]. (cpu_quantized.cpp)

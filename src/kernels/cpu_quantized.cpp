@@ -23,21 +23,21 @@ FT_INLINE float to_float(Bf16 v) {
   return std::bit_cast<float>(static_cast<uint32_t>(v.bits) << 16);
 }
 
-/// To nearest, ties to even. Neither NaN nor infinity come here but from a damaged file, and they
-/// stay what they are where the upper half shows it.
+/// To nearest, ties to even.
 FT_INLINE uint32_t round_bits(uint32_t bits, int dropped) {
   const uint32_t half = (1u << (dropped - 1)) - 1;
   return (bits + half + ((bits >> dropped) & 1)) & ~((1u << dropped) - 1);
 }
-FT_INLINE float through_bf16(float v) {
-  return std::isfinite(v) ? std::bit_cast<float>(round_bits(std::bit_cast<uint32_t>(v), 16)) : v;
+FT_INLINE float through_bf16(float v) {  // NaN stays NaN
+  const uint32_t bits = std::bit_cast<uint32_t>(v), nearest = round_bits(bits, 16);
+  return std::bit_cast<float>((bits & 0x7fffffffu) > 0x7f800000u ? bits | 0x400000u : nearest);
 }
 /// Through float16: ten bits after the point, steps of 2^-24 below 2^-14, nothing past 65504.
 FT_INLINE float through_f16(float v) {
   const float size = std::abs(v);
-  if (size < 0x1p-14f) return std::copysign((size + 0.5f) - 0.5f, v);
-  const float nearest = std::bit_cast<float>(round_bits(std::bit_cast<uint32_t>(v), 13));
-  return std::abs(nearest) > 65504.0f ? std::copysign(INFINITY, v) : nearest;
+  const float nearest = std::bit_cast<float>(round_bits(std::bit_cast<uint32_t>(size), 13));
+  const float bounded = nearest > 65504.0f ? INFINITY : nearest;
+  return std::copysign(size < 0x1p-14f ? (size + 0.5f) - 0.5f : bounded, v);
 }
 
 FT_INLINE void store(float* p, float v) {
@@ -49,19 +49,27 @@ FT_INLINE void store(Bf16* p, float v) {
 
 FT_INLINE float scale_of(const PackedBlocks& p, int64_t block) {
   if (p.absmax) return p.absmax[block];
-  return p.nested_map[p.absmax_codes[block]] * p.nested_absmax[block / p.nested_block_size] +
+  return p.nested_map[p.absmax_codes[block]] *
+             p.nested_absmax[block >>
+                             std::countr_zero(static_cast<uint64_t>(p.nested_block_size))] +
          p.nested_offset;
 }
 
 /// The sixteen values of a block.
 template <typename T>
 FT_INLINE void block_values(const PackedBlocks& p, float scale, T* values) {
-  for (int i = 0; i < 16; ++i) {
-    const float v = p.code_map[i] * scale;
-    store(&values[i], p.rounding == Rounding::kBFloat16  ? through_bf16(v)
-                      : p.rounding == Rounding::kFloat16 ? through_f16(v)
-                                                         : v);
+  float exact[16];
+#pragma omp simd
+  for (int i = 0; i < 16; ++i) exact[i] = p.code_map[i] * scale;
+  if (p.rounding == Rounding::kFloat16) {
+#pragma omp simd
+    for (int i = 0; i < 16; ++i) exact[i] = through_f16(exact[i]);
+  } else if (p.rounding == Rounding::kBFloat16 && !std::is_same_v<T, Bf16>) {
+#pragma omp simd
+    for (int i = 0; i < 16; ++i) exact[i] = through_bf16(exact[i]);
   }
+#pragma omp simd
+  for (int i = 0; i < 16; ++i) store(&values[i], exact[i]);
 }
 
 template <typename T>
@@ -91,11 +99,12 @@ FT_INLINE void look_up_32(Bytes low, Bytes high, const uint8_t* codes, Bf16* y) 
 }
 
 FT_INLINE void look_up(const Bf16* values, const uint8_t* codes, int64_t count, Bf16* y) {
-  Bytes low, high;
-  for (int i = 0; i < 16; ++i) {
-    low[i] = static_cast<uint8_t>(values[i].bits & 255);
-    high[i] = static_cast<uint8_t>(values[i].bits >> 8);
-  }
+  // The low and the high bytes of the sixteen values, apart.
+  const Bytes low_bytes = {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30};
+  Bytes halves[2];
+  std::memcpy(halves, values, sizeof halves);
+  const Bytes low = __builtin_shuffle(halves[0], halves[1], low_bytes),
+              high = __builtin_shuffle(halves[0], halves[1], low_bytes + 1);
   int64_t done = 0;
   for (; done + 32 <= count; done += 32) look_up_32(low, high, codes + done / 2, y + done);
   look_up<Bf16>(values, codes + done / 2, count - done, y + done);
