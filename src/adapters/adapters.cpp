@@ -46,11 +46,13 @@ void attach_lora(Model& model, AdapterSet& set, uint64_t seed_value) {
     const auto divisor = static_cast<double>(rank);
     const double scale = alpha / (config.use_rslora ? std::sqrt(divisor) : divisor);
     const std::string base = kPrefix + linear->name;
-    Param& a =
-        add_trained(model, set, base + ".lora_A.weight",
-                    init_lora_a(config.init, rank, in, seed(seed_value, layer, Stream::kInit)));
-    Param& b =
-        add_trained(model, set, base + ".lora_B.weight", ops::zeros({out, rank}, at::kFloat));
+    const Tensor start =  // an outline of a model has no values
+        model.device.is_meta()
+            ? ops::empty({rank, in}, at::kFloat, at::kMeta)
+            : init_lora_a(config.init, rank, in, seed(seed_value, layer, Stream::kInit));
+    Param& a = add_trained(model, set, base + ".lora_A.weight", start);
+    Param& b = add_trained(model, set, base + ".lora_B.weight",
+                           ops::zeros({out, rank}, at::kFloat, model.device));
     linear->adapter = std::make_shared<LoraAdapter>(a, b, scale, set.dropout, ++layer);
     kinds.insert(linear->name.substr(linear->name.rfind('.') + 1));
   }

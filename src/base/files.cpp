@@ -39,6 +39,8 @@ std::string read_file(const fs::path& file) {
   const int fd = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) fail_input(file.string(), ": cannot be read: ", std::strerror(errno));
   std::string content;
+  std::error_code no_size;  // of a pipe; growing step by step would take up to three times the size
+  if (const auto size = fs::file_size(file, no_size); !no_size) content.reserve(size);
   char buffer[1 << 16];
   for (;;) {
     const ssize_t n = ::read(fd, buffer, sizeof buffer);
