@@ -57,6 +57,15 @@ std::string read_file(const fs::path& file) {
   return content;
 }
 
+void copy_bytes(const fs::path& from, const fs::path& to) {
+  std::error_code error;
+  fs::copy_file(from, to, fs::copy_options::overwrite_existing, error);
+  if (error)
+    fail(Code::kOutput, to.string(), ": cannot be copied from ", from.string(), ": ",
+         error.message());
+  sync_path(to);
+}
+
 void write_file(const fs::path& file, std::string_view content) {
   write_all(file, content, O_TRUNC);
   sync_path(file);
