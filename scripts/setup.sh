@@ -14,7 +14,7 @@ deps=${FINETUNE_DEPS:-$root/.deps}
 mkdir -p "$deps"
 
 packages=(g++ cmake ninja-build ccache libgtest-dev libcli11-dev libspdlog-dev nlohmann-json3-dev libyaml-cpp-dev
-          libpcre2-dev)
+          libpcre2-dev libutf8proc-dev)
 missing=()
 for p in "${packages[@]}"; do
   dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q "install ok installed" || missing+=("$p")

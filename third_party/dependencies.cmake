@@ -23,6 +23,12 @@ find_library(FT_PCRE2_LIB pcre2-8 REQUIRED)
 target_include_directories(ft_pcre2 SYSTEM INTERFACE ${FT_PCRE2_INCLUDE})
 target_link_libraries(ft_pcre2 INTERFACE ${FT_PCRE2_LIB})
 
+add_library(ft_utf8proc INTERFACE)
+find_path(FT_UTF8PROC_INCLUDE utf8proc.h REQUIRED)
+find_library(FT_UTF8PROC_LIB utf8proc REQUIRED)
+target_include_directories(ft_utf8proc SYSTEM INTERFACE ${FT_UTF8PROC_INCLUDE})
+target_link_libraries(ft_utf8proc INTERFACE ${FT_UTF8PROC_LIB})
+
 # Arrow: shared libraries with their version in the file name (libarrow.so.2600).
 file(GLOB FT_ARROW_LIB ${FT_DEPS}/pyarrow/libarrow.so*)
 file(GLOB FT_PARQUET_LIB ${FT_DEPS}/pyarrow/libparquet.so*)

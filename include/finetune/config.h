@@ -62,6 +62,7 @@ struct TrainConfig {
   std::string lr_scheduler = "constant";
   double warmup_steps = 0;
   std::string optimizer = "adamw";
+  bool fused_update = false;
   double weight_decay = 0.0;
   std::pair<double, double> betas = {0.9, 0.999};
   double eps = 1e-8;

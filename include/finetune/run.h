@@ -73,8 +73,10 @@ GenerateResult generate(const GenerateOptions& options,
 void chat(const GenerateOptions& options, const std::function<std::optional<std::string>()>& read,
           const std::function<void(const std::string&)>& write);
 
-/// Folds the adapter into the base and writes an HF model folder (save.text_only applies).
-void merge(const RunConfig& config, const std::string& adapter, const std::string& output);
+/// Folds the adapter into the base and writes an HF model folder (save.text_only applies). A base
+/// in 4 bits is refused unless it shall be dequantised.
+void merge(const RunConfig& config, const std::string& adapter, const std::string& output,
+           bool dequantize = false);
 
 /// The data as the model will see it: text for a person, or one JSON document.
 std::string inspect(const RunConfig& config, int64_t num_examples, bool json);

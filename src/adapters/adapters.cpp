@@ -38,7 +38,7 @@ void attach_lora(Model& model, AdapterSet& set, uint64_t seed_value) {
   std::set<std::string> kinds;
   uint64_t layer = 0;
   for (Linear* linear : target_linears(model, config)) {
-    const int64_t out = linear->weight->value.size(0), in = linear->weight->value.size(1);
+    const int64_t out = linear->out(), in = linear->in_features();
     const int64_t rank =
         pattern_value<int64_t>(config.rank_pattern, linear->name, config.r, "lora.rank_pattern");
     const double alpha = pattern_value<double>(config.alpha_pattern, linear->name, config.alpha,
@@ -126,6 +126,10 @@ void train_saved_modules(Model& model, AdapterSet& set) {
       found = true;
       if (std::ranges::find(set.saved_modules, module.path) != set.saved_modules.end()) continue;
       set.saved_modules.push_back(module.path);
+      if ((*module.slot)->quantized)
+        fail_usage("lora.modules_to_save: ", module.path,
+                   ": is in 4 bits, which cannot be trained; leave it out, or use a base in 16 "
+                   "bits with method lora");
       train_linear_bias(model, set, module.path);
       // On a tied model embedding and head become two tensors that are trained apart, as in PEFT,
       // unless they shall stay one.
@@ -198,10 +202,12 @@ MergedWeights merge_weights(Model& model) {
     const auto linear = linears.find(p.name);
     if (linear != linears.end() && linear->second->adapter) {
       value = linear->second->adapter->merged_weight(*linear->second);
+    } else if (p.quantized) {
+      value = dequantize(*p.quantized, p.stored);
     } else if (const auto found = replaced.find(p.name); found != replaced.end()) {
       value = found->second->value;
     }
-    add(p.name, value, p.value.scalar_type());
+    add(p.name, value, p.quantized ? p.stored : p.value.scalar_type());
   }
   merged.is_tied = d.head == d.embed;
   if (!merged.is_tied && d.spec.is_tied)

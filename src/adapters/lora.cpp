@@ -14,14 +14,14 @@ Tensor LoraAdapter::forward(const Linear& base, const Tensor& x) const {
     lora.dropout = dropout_->probability;
     lora.dropout_key = mix64(dropout_->key ^ layer_);
   }
-  return lora_linear(x, base.weight->value,
+  return lora_linear(x, base.operand(x.scalar_type()),
                      base.bias ? base.bias->value.to(x.scalar_type()) : Tensor(), lora);
 }
 
 Tensor LoraAdapter::merged_weight(const Linear& base) const {
   const Tensor delta =
       b_->value.detach().to(at::kFloat).mm(a_->value.detach().to(at::kFloat)).mul_(scale_);
-  return delta.add_(base.weight->value.detach().to(at::kFloat));
+  return delta.add_(base.operand(at::kFloat).in(at::kFloat).detach());
 }
 
 Tensor init_lora_a(const std::string& init, int64_t rank, int64_t in, uint64_t seed) {

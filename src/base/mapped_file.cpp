@@ -28,6 +28,13 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& 
       new MappedFile(static_cast<const std::byte*>(data), size));
 }
 
+void release_pages(const void* data, size_t size) {
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(data) / page * page;
+  ::madvise(reinterpret_cast<void*>(begin), reinterpret_cast<uintptr_t>(data) + size - begin,
+            MADV_DONTNEED);
+}
+
 MappedFile::~MappedFile() {
   if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
 }

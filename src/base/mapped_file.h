@@ -24,4 +24,8 @@ class MappedFile {
   size_t size_;
 };
 
+/// Drops the pages of a file mapping that nobody has written to, or of a shared one, from this
+/// process's memory: they come back from the file when they are touched.
+void release_pages(const void* data, size_t size);
+
 }  // namespace ft

@@ -21,13 +21,16 @@ Action setup_merge(CLI::App& app) {
   app.add_option("--output", *output, "folder for the merged model")->type_name("DIR");
   auto text_only = std::make_shared<bool>();
   app.add_flag("--text-only", *text_only, kTextOnlyHelp);
+  auto dequantize = std::make_shared<bool>();
+  app.add_flag("--dequantize", *dequantize,
+               "merge a base in 4 bits: write what its weights stand for in 16 bits");
   return [=] {
     if (*text_only) shared->overrides.push_back("save.text_only=true");
     const RunConfig config = shared->load(Purpose::kOther);
     need(!config.model.empty(), "--model DIR");
     need(!adapter->empty(), "--adapter DIR");
     need(!output->empty(), "--output DIR");
-    merge(config, *adapter, *output);
+    merge(config, *adapter, *output, *dequantize);
     return 0;
   };
 }

@@ -102,8 +102,15 @@ struct Fields<TrainConfig> {
       one_of({"constant", "linear", "cosine"}));
     v("warmup_steps", &C::warmup_steps, "steps, or below 1 a share of the run",
       between(0, kMaxCount));
-    v("optimizer", &C::optimizer, "what turns gradients into updates",
+    v("optimizer", &C::optimizer,
+      "8bit: states of 8 bits for matrices of at least 4096 weights; paged: states outside the "
+      "device's memory, in pinned host memory or, on the CPU, in a file in output_dir that goes "
+      "with the run",
       one_of({"adamw", "adamw8bit", "paged_adamw8bit", "paged_adamw"}));
+    v("fused_update", &C::fused_update,
+      "update each tensor in the backward pass and drop its gradient at once: less memory; needs "
+      "gradient_accumulation_steps 1 and max_grad_norm 0. The gradient norm is known only after "
+      "the update: a run that meets a gradient that is not finite stops with its last checkpoint");
     v("weight_decay", &C::weight_decay, "decoupled decay; norms and biases are left out",
       at_least(0));
     v("betas", &C::betas, "decay of the two moment estimates", share());

@@ -32,15 +32,11 @@ struct NotYet {
   std::string_view what;
 };
 const NotYet kNotYet[] = {
-    {"method", [](const RunConfig& c) { return c.method == "qlora"; },
-     "qlora is not supported yet, wanted full or lora"},
     {"lora.use_dora", [](const RunConfig& c) { return c.lora.use_dora; },
      "DoRA is not supported yet, wanted false"},
     {"lora.init",
      [](const RunConfig& c) { return c.lora.init != "default" && c.lora.init != "gaussian"; },
      "this start is not supported yet, wanted default or gaussian"},
-    {"train.optimizer", [](const RunConfig& c) { return c.train.optimizer != "adamw"; },
-     "this optimizer is not supported yet, wanted adamw"},
 };
 
 // --- loading --------------------------------------------------------------------------------
@@ -285,6 +281,14 @@ void Loader::check_values() {
     report(is_given("data.eval_split") ? "data.eval_split" : "data.eval",
            "data.eval and data.eval_split are both given, wanted one of them (data.eval: null or "
            "data.eval_split: 0)");
+  if (config.train.fused_update && config.train.gradient_accumulation_steps != 1)
+    report("train.fused_update",
+           "applies each gradient at once and cannot add up those of several micro-batches, wanted "
+           "train.gradient_accumulation_steps: 1 with it");
+  if (config.train.fused_update && config.train.max_grad_norm != 0)
+    report("train.fused_update",
+           "applies each gradient at once, and clipping needs the norm of all of them, wanted "
+           "train.max_grad_norm: 0 with it");
   if (config.lora.target_modules.empty())
     report("lora.target_modules", "is empty, wanted all-linear or at least one module");
   const auto check_keys = [&](const std::string& key, const auto& map) {

@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "data/unicode_nfc.h"
 
 namespace ft {
 namespace {
@@ -52,6 +51,14 @@ AlignedText strip(AlignedText text, bool left, bool right) {
   if (left && !found.empty() && found.front().begin == 0) begin = found.front().end;
   if (right && !found.empty() && found.back().end == end) end = std::max(begin, found.back().begin);
   return begin == 0 && end == text.size() ? text : text.slice(begin, end);
+}
+
+std::optional<UnicodeForm> unicode_form(std::string_view name) {
+  if (name == "NFC") return UnicodeForm::kNfc;
+  if (name == "NFD") return UnicodeForm::kNfd;
+  if (name == "NFKC") return UnicodeForm::kNfkc;
+  if (name == "NFKD") return UnicodeForm::kNfkd;
+  return std::nullopt;
 }
 
 }  // namespace
@@ -107,13 +114,12 @@ void Normalizer::parse_into(const Json& json, const std::string& where, int dept
   } else if (type == "Strip") {
     steps_.push_back({Kind::kStrip, "", nullptr, get_bool(json, "strip_left", where).value_or(true),
                       get_bool(json, "strip_right", where).value_or(true)});
-  } else if (type == "NFC") {
-    steps_.push_back({Kind::kNfc, "", nullptr});
-  } else if (type == "NFD") {
-    steps_.push_back({Kind::kNfd, "", nullptr});
+  } else if (const auto form = unicode_form(type)) {
+    steps_.push_back({Kind::kUnicode, "", nullptr, false, false, *form});
   } else {
-    fail_input(where, ": normalizer \"", printable(type),
-               "\" is not supported (Sequence, Replace, Prepend, Strip, NFC and NFD are)");
+    fail_input(
+        where, ": normalizer \"", printable(type),
+        "\" is not supported (Sequence, Replace, Prepend, Strip, NFC, NFD, NFKC and NFKD are)");
   }
 }
 
@@ -130,9 +136,8 @@ AlignedText Normalizer::apply(AlignedText text) const {
       case Kind::kStrip:
         text = strip(std::move(text), step.left, step.right);
         break;
-      case Kind::kNfc:
-      case Kind::kNfd:
-        text = normalize_canonical(text, step.kind == Kind::kNfc);
+      case Kind::kUnicode:
+        text = normalize_unicode(text, step.form);
         break;
     }
   }

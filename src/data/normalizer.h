@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "data/aligned_text.h"
 #include "data/split_pattern.h"
+#include "data/unicode_form.h"
 
 namespace ft {
 
@@ -21,12 +22,13 @@ class Normalizer {
   AlignedText apply(AlignedText text) const;
 
  private:
-  enum class Kind { kReplace, kPrepend, kStrip, kNfc, kNfd };
+  enum class Kind { kReplace, kPrepend, kStrip, kUnicode };
   struct Step {
     Kind kind;
     std::string content;  ///< what replaces, or what is put in front
     std::shared_ptr<const SplitPattern> pattern;
     bool left = false, right = false;
+    UnicodeForm form = UnicodeForm::kNfc;
   };
   std::vector<Step> steps_;  // sequences are written out
 

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "config/fields.h"
 #include "kernels/device.h"
 #include "kernels/mode.h"
 
@@ -47,6 +48,17 @@ Session open_text(const RunConfig& config, const fs::path& folder) {
   return s;
 }
 
+/// A base that is stored in four bits is taken as it is.
+void check_quantization(const RunConfig& config, const Model& model) {
+  if (!model.quantization) return;
+  RunConfig as_loaded = config;
+  as_loaded.quantization = *model.quantization;
+  for (const std::string& key : changed_keys(config, as_loaded))
+    if (config.given_keys.contains(key))
+      fail_usage(key, ": ", model.folder.string(), " is stored in 4 bits in another way (",
+                 model.quantization->type, "); leave it out, or use the base in 16 bits");
+}
+
 }  // namespace
 
 DataContext Session::data_context(const DataConfig& config) const {
@@ -79,7 +91,9 @@ at::Device parse_device(const std::string& name) {
 Session open_session(const RunConfig& config, const std::optional<std::string>& adapter) {
   set_kernel_mode(config.kernels == "reference" ? KernelMode::kReference : KernelMode::kAuto);
   Session s = open_text(config, config.model);
-  s.model = load_model(config.model, parse_dtype(config.dtype), parse_device(config.device));
+  s.model = load_model(config.model, parse_dtype(config.dtype), parse_device(config.device),
+                       config.method == "qlora" ? &config.quantization : nullptr);
+  check_quantization(config, *s.model);
   if (adapter) s.adapters = load_adapter(*s.model, *adapter);
   return s;
 }

@@ -6,18 +6,17 @@
 #include "base/seed.h"
 #include "kernels/dispatch.h"
 #include "kernels/kernels.h"
-#include "kernels/mode.h"
 
 namespace ft {
 namespace {
 
 /// Rounds float32 to bfloat16 up or down by chance, in proportion to the distance: adds 16 random
 /// bits below the cut.
-Tensor round_stochastic(const Tensor& wide, uint64_t key) {
+Tensor round_stochastic(const Tensor& wide, uint64_t key, int64_t first) {
   Tensor noise = ops::empty({wide.numel()}, at::kInt);
   auto* out = static_cast<int32_t*>(noise.data_ptr());
   for (int64_t i = 0; i < noise.numel(); ++i)
-    out[i] = static_cast<int32_t>(mix64(key ^ static_cast<uint64_t>(i)) & 0xffff);
+    out[i] = static_cast<int32_t>(mix64(key ^ static_cast<uint64_t>(first + i)) & 0xffff);
   const Tensor bits =
       wide.contiguous().view(at::kInt).add(noise.to(wide.device()).view(wide.sizes()));
   return bits.bitwise_and(static_cast<int64_t>(~0xffff)).view(at::kFloat).to(at::kBFloat16);
@@ -42,19 +41,10 @@ void reference(const Tensor& param, const Tensor& grad, const Tensor& m, const T
     param.copy_(old.add(delta));
     extra.copy_(delta.sub(param.to(at::kFloat).sub(old)));
   } else if (s.master == MasterWeights::kStochastic) {
-    param.copy_(round_stochastic(old.add(delta), s.rounding_key));
+    param.copy_(round_stochastic(old.add(delta), s.rounding_key, s.first_element));
   } else {
     param.copy_(old.add(delta));
   }
-}
-
-void run_cuda(const Tensor& param, const Tensor& grad, const Tensor& m, const Tensor& v,
-              const Tensor& extra, const AdamwSettings& s) {
-  const cuda::Adamw p{cuda::dtype_of(param),  cuda::dtype_of(grad),   param.numel(),
-                      cpu::data<void>(param), cpu::data<void>(grad),  cpu::data<float>(m),
-                      cpu::data<float>(v),    cpu::data<void>(extra), s.master,
-                      adamw_factors(s),       s.rounding_key};
-  cuda::check_launch(cuda::adamw(p, nullptr), "adamw");
 }
 
 }  // namespace
@@ -63,27 +53,21 @@ void adamw(const Tensor& param, const Tensor& grad, const Tensor& exp_avg, const
            const Tensor& extra, const AdamwSettings& settings) {
   at::NoGradGuard guard;
   FT_INVARIANT(settings.master == MasterWeights::kNone || param.scalar_type() == at::kBFloat16);
-  if (use_cuda_kernels(param) && use_cuda_kernels(grad) && param.scalar_type() != at::kHalf &&
-      grad.scalar_type() != at::kHalf) {
-    run_cuda(param, grad, exp_avg, exp_avg_sq, extra, settings);
+  if (cuda::has_adamw_kernel(param, grad)) {
+    const auto p = cuda::adamw_arguments(param, grad, cpu::data<float>(exp_avg),
+                                         cpu::data<float>(exp_avg_sq), extra, settings);
+    cuda::check_launch(cuda::adamw(p, nullptr), "adamw");
     return;
   }
-  const bool same = grad.scalar_type() == param.scalar_type() || grad.scalar_type() == at::kFloat;
-  if (!use_cpu_loops(param) || !grad.is_contiguous() || !same) {
+  if (!use_cpu_loops(param) || !cpu::has_adamw_loop(param, grad)) {
     reference(param, grad, exp_avg, exp_avg_sq, extra, settings);
     return;
   }
   cpu::parallel_rows(param.numel(), 1, [&](int64_t begin, int64_t end) {
-    const cpu::RowRange r{begin, end, 1};
-    auto *m = cpu::data<float>(exp_avg), *v = cpu::data<float>(exp_avg_sq);
-    void* state = cpu::data<void>(extra);
-    if (param.scalar_type() == at::kFloat) {
-      cpu::adamw(r, cpu::data<float>(param), cpu::data<float>(grad), m, v, state, settings);
-    } else if (grad.scalar_type() == at::kFloat) {
-      cpu::adamw(r, cpu::data<cpu::Bf16>(param), cpu::data<float>(grad), m, v, state, settings);
-    } else {
-      cpu::adamw(r, cpu::data<cpu::Bf16>(param), cpu::data<cpu::Bf16>(grad), m, v, state, settings);
-    }
+    cpu::with_adamw_types(param, grad, [&](auto* p, auto* g) {
+      cpu::adamw({begin, end, 1}, p, g, cpu::data<float>(exp_avg), cpu::data<float>(exp_avg_sq),
+                 cpu::data<void>(extra), settings);
+    });
   });
 }
 

@@ -2,6 +2,8 @@
 
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <torch/csrc/autograd/function_hook.h>
+#include <torch/csrc/autograd/variable.h>
 
 namespace ft {
 namespace {
@@ -39,6 +41,12 @@ struct Function : torch::autograd::Function<Function> {
   }
 };
 
+struct GradientHook : torch::autograd::PostAccumulateGradHook {
+  explicit GradientHook(std::function<void()> f) : call(std::move(f)) {}
+  void operator()(const Tensor&) override { call(); }
+  std::function<void()> call;
+};
+
 }  // namespace
 
 Tensor apply(const std::vector<Tensor>& inputs, Forward forward, Backward backward) {
@@ -69,6 +77,11 @@ void run_backward(const Tensor& root, const Tensor& grad) {
   } else {
     torch::autograd::backward({root});
   }
+}
+
+void on_gradient(const Tensor& leaf, std::function<void()> f) {
+  torch::autograd::impl::set_post_acc_grad_hooks(
+      leaf, f ? std::make_unique<GradientHook>(std::move(f)) : nullptr);
 }
 
 Tensor recompute(const std::function<Tensor(const Tensor&)>& block, const Tensor& x) {

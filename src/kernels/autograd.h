@@ -27,6 +27,11 @@ Tensor apply(const std::vector<Tensor>& inputs, Forward forward, Backward backwa
 /// Runs the backward pass from `root` with gradient `grad` (undefined: 1 for a scalar root).
 void run_backward(const Tensor& root, const Tensor& grad = {});
 
+/// Calls f in every backward pass right after the gradient of `leaf` is complete in its .grad; an
+/// empty f ends it. Must not throw. Complete means: added up over one graph, and recompute() makes
+/// a graph per block.
+void on_gradient(const Tensor& leaf, std::function<void()> f);
+
 /// y = block(x), remembering only x: the activations inside are computed again in the backward
 /// pass. Gradients of parameters the block uses are accumulated in their .grad. ("Gradient
 /// checkpointing"; Chen et al. 2016.)

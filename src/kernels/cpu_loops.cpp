@@ -250,7 +250,7 @@ FT_INLINE void adamw_body(RowRange r, T* param, const G* grad, float* m, float* 
       const float old = to_float(param[i]);
       const float next = old + update(i, old);
       if (s.master == MasterWeights::kStochastic) {
-        param[i] = round_stochastic(next, s.rounding_key, i);
+        param[i] = round_stochastic(next, s.rounding_key, s.first_element + i);
       } else {
         store(&param[i], next);
       }

@@ -3,9 +3,11 @@
 // way, whatever the split.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 
+#include "kernels/dynamic_map.h"
 #include "kernels/kernels.h"
 
 namespace ft::cpu {
@@ -49,6 +51,36 @@ void add(RowRange r, const T* x, T* y);
 template <typename T, typename G>
 void adamw(RowRange r, T* param, const G* grad, float* m, float* v, void* extra,
            const AdamwSettings& s);
+
+/// n numbers as codes and one scale per kQuantizedBlock of them, and back.
+void quantize_blocks(const float* x, int64_t n, const DynamicMap& map, uint8_t* codes,
+                     float* scales);
+void dequantize_blocks(const uint8_t* codes, const float* scales, int64_t n, const DynamicMap& map,
+                       float* x);
+/// The tensors of a QuantizedWeight as pointers, and the dtype its values pass through.
+enum class Rounding { kNone, kBFloat16, kFloat16 };
+struct PackedBlocks {
+  const uint8_t* codes;
+  const float* absmax;          ///< [blocks], or null: the scales are in eight bits
+  const uint8_t* absmax_codes;  ///< [blocks], places in nested_map
+  const float *nested_absmax, *nested_map;
+  float nested_offset;
+  const float* code_map;
+  int64_t block_size, nested_block_size, count;
+  Rounding rounding;
+};
+/// Blocks [begin, end) of width block_size -> their elements of y [count]. (cpu_quantized.cpp)
+template <typename T>
+void dequantize(RowRange r, const PackedBlocks& packed, T* y);
+/// The 4-bit codes in the order of their values, and the limits between neighbours.
+struct CodeLimits {
+  std::array<float, 15> limit;
+  std::array<uint8_t, 16> order;
+};
+/// Blocks [begin, end) of width block_size (a multiple of 32) of w [count] -> their codes and scales.
+template <typename T>
+void quantize(RowRange r, const T* w, int64_t count, const CodeLimits& limits, uint8_t* codes,
+              float* absmax);
 
 /// Sum of squares of n elements in a fixed order (blocks of 4096, then the block sums, in float64).
 template <typename T>

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "kernels/cpu_loops.h"
 #include "kernels/launch.h"
+#include "kernels/mode.h"
 
 namespace ft::cpu {
 
@@ -32,14 +33,56 @@ void for_rows(const Tensor& x, int64_t width, F&& f) {
   });
 }
 
+/// Whether cpu::adamw() takes the two as they are.
+inline bool has_adamw_loop(const Tensor& param, const Tensor& grad) {
+  return grad.is_contiguous() &&
+         (grad.scalar_type() == param.scalar_type() || grad.scalar_type() == at::kFloat);
+}
+/// f(param's data, grad's data) for two that has_adamw_loop() accepts.
+template <typename F>
+void with_adamw_types(const Tensor& param, const Tensor& grad, F&& f) {
+  if (param.scalar_type() == at::kFloat) {
+    f(data<float>(param), data<float>(grad));
+  } else if (grad.scalar_type() == at::kFloat) {
+    f(data<Bf16>(param), data<float>(grad));
+  } else {
+    f(data<Bf16>(param), data<Bf16>(grad));
+  }
+}
+
 }  // namespace ft::cpu
 
 namespace ft::cuda {
 
 /// The launchers' name for the dtype of a tensor that use_cuda_kernels() accepts.
+inline Dtype dtype_of(at::ScalarType type) {
+  if (type == at::kFloat) return Dtype::kFloat32;
+  return type == at::kBFloat16 ? Dtype::kBFloat16 : Dtype::kFloat16;
+}
 inline Dtype dtype_of(const Tensor& x) {
-  if (x.scalar_type() == at::kFloat) return Dtype::kFloat32;
-  return x.scalar_type() == at::kBFloat16 ? Dtype::kBFloat16 : Dtype::kFloat16;
+  return dtype_of(x.scalar_type());
+}
+
+/// The launcher's arguments; m and v are null where the moments are not float32.
+inline Adamw adamw_arguments(const Tensor& param, const Tensor& grad, float* m, float* v,
+                             const Tensor& extra, const AdamwSettings& s) {
+  return {dtype_of(param),
+          dtype_of(grad),
+          param.numel(),
+          cpu::data<void>(param),
+          cpu::data<void>(grad),
+          m,
+          v,
+          cpu::data<void>(extra),
+          s.master,
+          adamw_factors(s),
+          s.rounding_key,
+          s.first_element};
+}
+/// Whether the AdamW kernels take the two.
+inline bool has_adamw_kernel(const Tensor& param, const Tensor& grad) {
+  return use_cuda_kernels(param) && use_cuda_kernels(grad) && param.scalar_type() != at::kHalf &&
+         grad.scalar_type() != at::kHalf;
 }
 
 /// Fails when a launcher reported an error.

@@ -6,9 +6,11 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "kernels/ops.h"
+#include "kernels/quantized.h"
 #include "kernels/settings.h"
 
 namespace ft {
@@ -35,6 +37,18 @@ struct Documents {
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Documents& documents,
                  const AttentionSettings& settings);
 
+/// A weight to multiply with: a matrix, or one in four bits that becomes a matrix inside the op
+/// only, in the forward and again in the backward pass. It has no gradient then.
+struct LinearWeight {
+  Tensor dense;                                      ///< [out, in]; undefined when in four bits
+  std::shared_ptr<const QuantizedWeight> quantized;  ///< null when dense
+
+  /// The matrix [out, in] in `dtype`; made for the call when it is in four bits.
+  Tensor in(at::ScalarType dtype) const;
+  int64_t out() const { return quantized ? quantized->out : dense.size(0); }
+  int64_t in_features() const { return quantized ? quantized->in : dense.size(1); }
+};
+
 /// x W^T + b + scale * drop(x) A^T B^T: a linear layer with a LoRA adapter (Hu et al. 2021), one op
 /// so that the backward pass makes no gradient for a frozen W and adds the adapter's share into dX
 /// in place.
@@ -46,10 +60,11 @@ struct LoraOperands {
   uint64_t dropout_key =
       0;  ///< the mask is a pure function of it, so that a recomputed forward sees the same one
 };
-/// x [N, in], w [out, in], bias [out] or undefined -> [N, out]
-Tensor lora_linear(const Tensor& x, const Tensor& w, const Tensor& bias, const LoraOperands& lora);
+/// x [N, in], w [out, in] in x's dtype or in four bits, bias [out] or undefined -> [N, out]
+Tensor lora_linear(const Tensor& x, const LinearWeight& w, const Tensor& bias,
+                   const LoraOperands& lora);
 /// x W^T + b. Gradients only for what needs one.
-Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias);
+Tensor linear(const Tensor& x, const LinearWeight& w, const Tensor& bias);
 
 /// Keep-mask divided by the keep probability: [rows, columns] of x's dtype, a pure function of
 /// `key`.
@@ -78,5 +93,17 @@ Tensor soft_cap(const Tensor& x, double cap);
 /// undefined, or kKahan: the compensation (param's dtype), kFloat32: the float32 weights.
 void adamw(const Tensor& param, const Tensor& grad, const Tensor& exp_avg, const Tensor& exp_avg_sq,
            const Tensor& extra, const AdamwSettings& settings);
+
+/// AdamW's moments as 8-bit codes (dynamic_map.h), one scale per kQuantizedBlock elements.
+struct QuantizedMoments {
+  Tensor exp_avg, exp_avg_sq;              ///< uint8, param's shape
+  Tensor exp_avg_scale, exp_avg_sq_scale;  ///< float32 [blocks]
+  Tensor tables;                           ///< make_dynamic_tables() of param's device
+};
+/// The signed map's values and middles, then the unsigned one's: float32 [4, 256].
+Tensor make_dynamic_tables(at::Device device);
+/// adamw() with moments that are float32 only while a block is updated (Dettmers et al. 2022).
+void adamw8bit(const Tensor& param, const Tensor& grad, const QuantizedMoments& moments,
+               const Tensor& extra, const AdamwSettings& settings);
 
 }  // namespace ft

@@ -121,7 +121,30 @@ struct Adamw {
   MasterWeights master;
   AdamwFactors factors;
   uint64_t rounding_key;
+  int64_t first_element;  ///< AdamwSettings
 };
 FT_LAUNCHER(adamw, Adamw);
+
+struct Adamw8bit {
+  Adamw weights;                            ///< its moments are null
+  uint8_t *exp_avg, *exp_avg_sq;            ///< codes
+  float *exp_avg_scale, *exp_avg_sq_scale;  ///< one per kQuantizedBlock elements
+  const float* tables;                      ///< [4, 256], kernels.h
+};
+FT_LAUNCHER(adamw8bit, Adamw8bit);
+
+/// The matrix of a QuantizedWeight.
+struct Dequantize {
+  Dtype dtype, stored;                           ///< of y; the one that values pass through
+  int64_t count, block_size, nested_block_size;  ///< sizes: multiples of 8
+  const uint8_t* codes;                          ///< [count / 2, rounded up], aligned to 4 bytes
+  const float* absmax;                           ///< or null: the scales are in eight bits
+  const uint8_t* absmax_codes;                   ///< places in nested_map
+  const float *nested_absmax, *nested_map;
+  float nested_offset;
+  const float* code_map;
+  void* y;  ///< [count], aligned to 16 bytes
+};
+FT_LAUNCHER(dequantize, Dequantize);
 
 }  // namespace ft::cuda

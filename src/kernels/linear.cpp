@@ -2,7 +2,9 @@
 // is frozen, and the adapter's part of dX is added into the big product's result.
 //   y  = x W^T + b + s drop(x) A^T B^T
 //   dX = dY W + s mask * (dY B) A,   dA = s (dY B)^T drop(x),   dB = s dY^T (drop(x) A^T)
-// A and B are float32 (they are what is trained) and are cast to x's dtype at use.
+// A and B are float32 (they are what is trained) and are cast to x's dtype at use. A W in four bits
+// is made a matrix here and again in the backward pass, and never saved (but by the plain twin).
+#include "base/error.h"
 #include "kernels/autograd.h"
 #include "kernels/kernels.h"
 #include "kernels/mode.h"
@@ -19,14 +21,15 @@ Tensor reference(const Tensor& x, const Tensor& w, const Tensor& bias, const Lor
   return y.add(ops::linear(down, lora->b.to(x.scalar_type())), lora->scale);
 }
 
-std::vector<Tensor> backward(const Tensor& dy, const Saved& saved, double scale,
+std::vector<Tensor> backward(const Tensor& dy, const Saved& saved,
+                             const std::shared_ptr<const QuantizedWeight>& quantized, double scale,
                              const Tensor& mask) {
   // saved: x (when something needs it), w, a, b, x A^T. Inputs: x, w, bias, a, b.
-  const Tensor &x = saved.tensors[0], &w = saved.tensors[1], &a = saved.tensors[2],
-               &b = saved.tensors[3];
+  const Tensor &x = saved.tensors[0], &a = saved.tensors[2], &b = saved.tensors[3];
   const Tensor& down = saved.tensors[4];
   std::vector<Tensor> grads(5);
-  if (saved.needs[0]) grads[0] = dy.mm(w);
+  if (saved.needs[0])
+    grads[0] = dy.mm(LinearWeight{saved.tensors[1], quantized}.in(dy.scalar_type()));
   if (saved.needs[1]) grads[1] = dy.t().mm(x);
   if (saved.needs[2]) grads[2] = dy.sum(0);
   if (!a.defined()) return grads;
@@ -44,40 +47,47 @@ std::vector<Tensor> backward(const Tensor& dy, const Saved& saved, double scale,
   return grads;
 }
 
-Tensor run(const Tensor& x, const Tensor& w, const Tensor& bias, const LoraOperands* lora) {
-  check_shape(w, "linear weight", {-1, x.size(1)});
+Tensor run(const Tensor& x, const LinearWeight& w, const Tensor& bias, const LoraOperands* lora) {
+  FT_INVARIANT(w.in_features() == x.size(1));
   Tensor mask;
   if (lora && lora->dropout > 0)
     mask = dropout_mask(x.size(0), x.size(1), lora->dropout, lora->dropout_key, x.scalar_type(),
                         x.device());
-  if (!use_cpu_loops(x) && !use_cuda_kernels(x)) return reference(x, w, bias, lora, mask);
+  if (!use_cpu_loops(x) && !use_cuda_kernels(x))
+    return reference(x, w.in(x.scalar_type()), bias, lora, mask);
   const Tensor a = lora ? lora->a : Tensor(), b = lora ? lora->b : Tensor();
   const double scale = lora ? lora->scale : 0;
   return apply(
-      {x, w, bias, a, b},
+      {x, w.dense, bias, a, b},
       [&](Saved& saved) {
-        Tensor y = ops::linear(x, w, bias.defined() ? OptTensor(bias) : std::nullopt);
+        Tensor y =
+            ops::linear(x, w.in(x.scalar_type()), bias.defined() ? OptTensor(bias) : std::nullopt);
         Tensor down;
         if (lora) {
           down = ops::linear(mask.defined() ? x.mul(mask) : x, a.to(x.scalar_type()));
           y.addmm_(down, b.to(x.scalar_type()).t(), 1, scale);
         }
         const bool keep_x = saved.needs[1] || saved.needs[3];
-        saved.tensors = {keep_x ? x : Tensor(), w, a, b, saved.needs[4] ? down : Tensor()};
+        saved.tensors = {keep_x ? x : Tensor(), w.dense, a, b, saved.needs[4] ? down : Tensor()};
         return y;
       },
-      [scale, mask](const Tensor& grad, const Saved& saved) {
-        return backward(grad.contiguous(), saved, scale, mask);
+      [scale, mask, quantized = w.quantized](const Tensor& grad, const Saved& saved) {
+        return backward(grad.contiguous(), saved, quantized, scale, mask);
       });
 }
 
 }  // namespace
 
-Tensor lora_linear(const Tensor& x, const Tensor& w, const Tensor& bias, const LoraOperands& lora) {
+Tensor LinearWeight::in(at::ScalarType dtype) const {
+  return quantized ? dequantize(*quantized, dtype) : dense.to(dtype);
+}
+
+Tensor lora_linear(const Tensor& x, const LinearWeight& w, const Tensor& bias,
+                   const LoraOperands& lora) {
   return run(x, w, bias, &lora);
 }
 
-Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias) {
+Tensor linear(const Tensor& x, const LinearWeight& w, const Tensor& bias) {
   return run(x, w, bias, nullptr);
 }
 

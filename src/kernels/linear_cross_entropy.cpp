@@ -127,8 +127,9 @@ Tensor linear_cross_entropy(const Tensor& h, const Tensor& w, const Tensor& targ
         return loss;
       },
       [](const Tensor& grad, const Saved& saved) -> std::vector<Tensor> {
-        const auto scaled = [&](const Tensor& g) {
-          return g.defined() ? g.mul(grad.to(g.scalar_type())) : g;
+        // In place: the op's own tensors, of which this is the only use, and [V, C] is large.
+        const auto scaled = [&](Tensor g) {
+          return g.defined() ? g.mul_(grad.to(g.scalar_type())) : g;
         };
         return {scaled(saved.tensors[0]), scaled(saved.tensors[1])};
       });

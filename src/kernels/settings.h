@@ -33,6 +33,7 @@ struct AdamwSettings {
   double grad_scale = 1;  ///< multiplies the gradient: clipping
   MasterWeights master = MasterWeights::kNone;
   uint64_t rounding_key = 0;  ///< for kStochastic
+  int64_t first_element = 0;  ///< where in its tensor a piece begins: the noise is by element
 };
 
 /// AdamwSettings as the float32 numbers an element's update needs:

@@ -50,6 +50,24 @@ const Json& text_config(const Json& config) {
   return text ? *text : config;
 }
 
+namespace {
+
+/// Whether the weights are in bitsandbytes' four bits. Other quantisations are refused by name.
+bool is_stored_in_4bit(const Json& config, const std::string& where) {
+  const Json* quantization = config.get_set("quantization_config");
+  if (!quantization) return false;
+  const std::string method =
+      get_string(*quantization, "quant_method", where).value_or("an unnamed method");
+  const Json* four_bits = quantization->get("load_in_4bit");
+  if (method == "bitsandbytes" && four_bits && four_bits->is_bool() && four_bits->boolean())
+    return true;
+  fail_input(where, ": quantization_config: checkpoints quantised with ", printable(method),
+             method == "bitsandbytes" ? " in 8 bits" : "",
+             " are not supported; use the model in 16 bits, or in bitsandbytes' 4 bits");
+}
+
+}  // namespace
+
 ModelSpec make_spec(const Json& config, const std::string& where) {
   const auto type = get_string(config, "model_type", where);
   if (!type) fail_input(where, ": model_type: missing; is this a Hugging Face config.json?");
@@ -60,14 +78,9 @@ ModelSpec make_spec(const Json& config, const std::string& where) {
     fail_input(where, ": model_type: ", printable(*type),
                " is not supported; supported: ", join(names));
   }
-  if (const Json* quantization = config.get_set("quantization_config")) {
-    const auto method = get_string(*quantization, "quant_method", where);
-    fail_input(where, ": quantization_config: checkpoints quantised with ",
-               printable(method.value_or("an unnamed method")),
-               " are not supported; use the unquantised model");
-  }
   ModelSpec spec = family->make(config, where);
   spec.family = *type;
+  spec.is_4bit = is_stored_in_4bit(config, where);
   check_spec(spec, where);
   return spec;
 }

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/safetensors.h"
+#include "model/load_quantized.h"
 
 namespace ft {
 namespace {
@@ -41,6 +42,7 @@ at::ScalarType to_scalar_type(DType dtype) {
 struct Expected {
   std::string name;
   std::vector<int64_t> shape;
+  bool is_linear = false;  ///< a weight that may be in four bits
 };
 
 std::vector<Expected> expected_tensors(const ModelSpec& s) {
@@ -54,7 +56,7 @@ std::vector<Expected> expected_tensors(const ModelSpec& s) {
       all.push_back({layer + module + ".weight", {size}});
     };
     const auto linear_at = [&](const char* module, int64_t out, int64_t in, bool has_bias) {
-      all.push_back({layer + module + ".weight", {out, in}});
+      all.push_back({layer + module + ".weight", {out, in}, true});
       if (has_bias) all.push_back({layer + module + ".bias", {out}});
     };
     norm_at("input_layernorm", C);
@@ -99,8 +101,6 @@ void check_tied_head(const StoredTensor& head, const StoredTensor& embed, const 
              head.name);
 }
 
-using StoredByName = std::map<std::string, const StoredTensor*>;
-
 /// The weights by our names; the vision tensors of an image and text model go to `model.vision`.
 StoredByName sort_tensors(const std::vector<StoredTensor>& tensors, const ModelSpec& spec,
                           Model& model) {
@@ -118,8 +118,21 @@ StoredByName sort_tensors(const std::vector<StoredTensor>& tensors, const ModelS
   return stored;
 }
 
+using PackedWeights = std::map<std::string, std::unique_ptr<QuantizedWeight>>;
+
+/// Takes the weights that lie in four bits out of `stored`, all but their own names.
+PackedWeights take_packed(StoredByName& stored, const std::vector<Expected>& expected,
+                          const std::string& where) {
+  PackedWeights packed;
+  for (const Expected& e : expected)
+    if (e.is_linear)
+      if (auto weight = take_packed_weight(stored, e.name, e.shape, where))
+        packed[e.name] = std::move(weight);
+  return packed;
+}
+
 void check_names(const std::vector<Expected>& expected, const StoredByName& stored,
-                 const fs::path& folder) {
+                 const PackedWeights& packed, const fs::path& folder) {
   NameList missing, surplus, misshapen;
   std::set<std::string> wanted;
   for (const Expected& e : expected) {
@@ -127,7 +140,7 @@ void check_names(const std::vector<Expected>& expected, const StoredByName& stor
     const auto found = stored.find(e.name);
     if (found == stored.end()) {
       missing.add(e.name);
-    } else if (found->second->shape != e.shape) {
+    } else if (found->second->shape != e.shape && !packed.contains(e.name)) {
       misshapen.add(str(e.name, " is ", shape_text(found->second->shape), ", config.json wants ",
                         shape_text(e.shape)));
     }
@@ -193,8 +206,36 @@ ModelSpec load_spec(const fs::path& folder, Json* config) {
   return make_spec(json, file.string());
 }
 
+namespace {
+
+/// One weight as a parameter of `model`, in the file's dtype or as `dtype`.
+void add_dense(Model& model, const std::string& name, const StoredTensor& stored,
+               std::optional<at::ScalarType> dtype) {
+  const Tensor mapped = to_tensor(stored);
+  if (!mapped.is_floating_point())
+    fail_input(model.folder.string(), ": ", name, ": not a floating-point tensor");
+  const Tensor value = mapped.to(model.device, dtype.value_or(mapped.scalar_type()));
+  const bool is_mapped = value.const_data_ptr() == mapped.const_data_ptr();
+  model.params.add(name, value, is_mapped).stored = mapped.scalar_type();
+  if (!is_mapped) release_pages(stored.bytes.data(), stored.bytes.size());
+}
+
+/// The same packed into four bits. Peak memory: the weight itself, twice where its dtype changes.
+void add_quantized(Model& model, const std::string& name, const StoredTensor& stored,
+                   std::optional<at::ScalarType> dtype, const QuantizationConfig& how) {
+  const Tensor mapped = to_tensor(stored);
+  if (!mapped.is_floating_point())
+    fail_input(model.folder.string(), ": ", name, ": not a floating-point tensor");
+  const Tensor value = mapped.to(dtype.value_or(mapped.scalar_type()));
+  const QuantizedWeight packed = quantize(value, how.type, how.block_size, how.double_quant);
+  model.params.add(name, std::make_shared<QuantizedWeight>(to_device(packed, model.device)));
+  release_pages(stored.bytes.data(), stored.bytes.size());
+}
+
+}  // namespace
+
 std::unique_ptr<Model> load_model(const fs::path& folder, std::optional<at::ScalarType> dtype,
-                                  at::Device device) {
+                                  at::Device device, const QuantizationConfig* quantization) {
   auto model = std::make_unique<Model>();
   model->folder = folder;
   model->device = device;
@@ -205,18 +246,27 @@ std::unique_ptr<Model> load_model(const fs::path& folder, std::optional<at::Scal
   const std::vector<StoredTensor> tensors = read_model_tensors(folder);
   StoredByName stored = sort_tensors(tensors, spec, *model);
   const std::vector<Expected> expected = expected_tensors(spec);
-  check_names(expected, stored, folder);
+  PackedWeights packed;
+  if (spec.is_4bit) packed = take_packed(stored, expected, folder.string());
+  check_names(expected, stored, packed, folder);
   const std::string embed = spec.trunk() + "embed_tokens.weight";
   if (spec.is_tied && stored.contains("lm_head.weight"))
     check_tied_head(*stored["lm_head.weight"], *stored[embed], folder);
+  if (!packed.empty()) {
+    const QuantizedWeight& first = *packed.begin()->second;
+    model->quantization = {first.type, first.nested_map.defined(), first.block_size};
+  } else if (quantization && !spec.is_4bit) {
+    model->quantization = *quantization;
+  }
   for (const Expected& e : expected) {
-    const Tensor mapped = to_tensor(*stored[e.name]);
-    if (!mapped.is_floating_point())
-      fail_input(folder.string(), ": ", e.name, ": not a floating-point tensor");
-    const Tensor value = mapped.to(device, dtype.value_or(mapped.scalar_type()));
-    Param& param =
-        model->params.add(e.name, value, value.const_data_ptr() == mapped.const_data_ptr());
-    param.stored = mapped.scalar_type();
+    if (const auto found = packed.find(e.name); found != packed.end()) {
+      model->params.add(e.name,
+                        std::make_shared<QuantizedWeight>(to_device(*found->second, device)));
+    } else if (quantization && !spec.is_4bit && e.is_linear) {
+      add_quantized(*model, e.name, *stored[e.name], dtype, *quantization);
+    } else {
+      add_dense(*model, e.name, *stored[e.name], dtype);
+    }
   }
   const auto embed_dtype = model->params.at(embed).value.scalar_type();
   model->decoder = make_decoder(spec, model->params, dtype.value_or(embed_dtype));

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 
 #include "base/safetensors.h"
+#include "finetune/config.h"
 #include "model/decoder.h"
 #include "model/params.h"
 
@@ -16,6 +18,8 @@ struct Model {
   ParamStore params;
   std::vector<StoredTensor> vision;  ///< of an image and text model: carried into what is written
   Decoder decoder;
+  /// How the blocks' linear layers are kept, where they are in four bits.
+  std::optional<QuantizationConfig> quantization;
   at::Device device = at::kCPU;
 };
 
@@ -24,9 +28,12 @@ ModelSpec load_spec(const std::filesystem::path& folder, Json* config = nullptr)
 
 /// Loads every weight of the folder as `dtype` on `device`; nullopt keeps the dtypes of the file
 /// (activations then have the embedding's). On the CPU a weight that already has the dtype stays in
-/// the mapped file. Error (input) lists missing, surplus and misshapen tensors.
+/// the mapped file. With `quantization` the blocks' linear layers are packed into four bits, one by
+/// one; weights that are stored so stay as they are in any case. Error (input) lists missing,
+/// surplus and misshapen tensors.
 std::unique_ptr<Model> load_model(const std::filesystem::path& folder,
-                                  std::optional<at::ScalarType> dtype, at::Device device);
+                                  std::optional<at::ScalarType> dtype, at::Device device,
+                                  const QuantizationConfig* quantization = nullptr);
 
 /// The model of a folder without its weights, from config.json alone: every parameter is a meta
 /// tensor of `dtype`.
@@ -37,7 +44,9 @@ Tensor to_tensor(const StoredTensor& stored);
 
 /// A weight to be written: name, and the tensor in the dtype that the file shall have.
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
-void save_tensors(const std::filesystem::path& file, const NamedTensors& tensors);
+/// `written`, where given, is told of each part of a tensor's memory that has been written.
+void save_tensors(const std::filesystem::path& file, const NamedTensors& tensors,
+                  const std::function<void(const void*, size_t)>& written = {});
 
 /// What save_model writes besides the weights.
 struct SaveOptions {

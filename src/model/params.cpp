@@ -5,6 +5,7 @@
 namespace ft {
 
 void Param::train() {
+  FT_INVARIANT(!quantized);
   if (is_mapped) value = value.clone();
   is_mapped = false;
   value.requires_grad_(true);
@@ -15,6 +16,13 @@ Param& ParamStore::add(std::string name, Tensor value, bool is_mapped) {
   const auto dtype = value.scalar_type();
   Param& param = params_.emplace_back(Param{std::move(name), std::move(value), dtype, is_mapped});
   by_name_[param.name] = &param;
+  return param;
+}
+
+Param& ParamStore::add(std::string name, std::shared_ptr<const QuantizedWeight> quantized) {
+  Param& param = add(std::move(name), Tensor());
+  param.stored = quantized->stored;
+  param.quantized = std::move(quantized);
   return param;
 }
 
@@ -39,7 +47,7 @@ std::vector<Param*> ParamStore::trainable() {
 int64_t ParamStore::num_elements(bool only_trainable) const {
   int64_t n = 0;
   for (const Param& p : params_)
-    if (!only_trainable || p.is_trainable()) n += p.value.numel();
+    if (!only_trainable || p.is_trainable()) n += p.numel();
   return n;
 }
 

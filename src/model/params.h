@@ -2,10 +2,11 @@
 #pragma once
 
 #include <deque>
+#include <memory>
 #include <string>
 #include <unordered_map>
 
-#include "kernels/ops.h"
+#include "kernels/quantized.h"
 
 namespace ft {
 
@@ -15,6 +16,9 @@ struct Param {
   Tensor value;
   at::ScalarType stored;   ///< dtype in the file it came from
   bool is_mapped = false;  ///< lies in a read-only file mapping: never written in place
+  /// Frozen and in four bits: `value` is undefined then. Only weights of Linear are.
+  std::shared_ptr<const QuantizedWeight> quantized = nullptr;
+  int64_t numel() const { return quantized ? quantized->out * quantized->in : value.numel(); }
   bool is_trainable() const { return value.requires_grad(); }
   /// Marks it for training; a mapped tensor is copied first.
   void train();
@@ -24,6 +28,8 @@ class ParamStore {
  public:
   /// Appends; the name must be new. The reference stays valid.
   Param& add(std::string name, Tensor value, bool is_mapped = false);
+  /// The same in four bits.
+  Param& add(std::string name, std::shared_ptr<const QuantizedWeight> quantized);
   Param* find(const std::string& name);
   Param& at(const std::string& name);  ///< internal error when absent
   std::deque<Param>& all() { return params_; }

@@ -95,6 +95,7 @@ Json text_only_config(const Json& config) {
 Json written_config(const Model& model, const SaveOptions& options, bool has_vision) {
   const ModelSpec& spec = model.decoder.spec;
   Json config = has_vision || !spec.has_vision ? model.config : text_only_config(model.config);
+  config.erase("quantization_config");  // what is written is not in four bits
   Json text = text_config(config);
   set_rope(text, spec);
   set_windows(text, spec);
@@ -121,15 +122,23 @@ std::string written_name(const std::string& name, const ModelSpec& spec, bool ha
 
 }  // namespace
 
-void save_tensors(const fs::path& file, const NamedTensors& tensors) {
-  std::vector<Tensor> host;  // keeps copies alive until they are written
+void save_tensors(const fs::path& file, const NamedTensors& tensors,
+                  const std::function<void(const void*, size_t)>& written) {
+  constexpr size_t kPart = size_t{16} << 20;
   std::vector<TensorToWrite> rows;
+  for (const auto& [name, tensor] : tensors)
+    rows.push_back({name, from_scalar_type(tensor.scalar_type()), tensor.sizes().vec(), nullptr});
+  SafetensorsWriter out(file, rows);
   for (const auto& [name, tensor] : tensors) {
-    host.push_back(tensor.detach().to(at::kCPU).contiguous());
-    rows.push_back({name, from_scalar_type(tensor.scalar_type()), tensor.sizes().vec(),
-                    host.back().const_data_ptr()});
+    const Tensor host = tensor.detach().to(at::kCPU).contiguous();  // a copy at a time
+    const auto* data = static_cast<const std::byte*>(host.const_data_ptr());
+    for (size_t at = 0; at < host.nbytes(); at += kPart) {
+      const size_t size = std::min(kPart, host.nbytes() - at);
+      out.write(data + at, size);
+      if (written) written(data + at, size);
+    }
   }
-  write_safetensors(file, rows);
+  out.finish();
 }
 
 void copy_tokenizer_files(const fs::path& from, const fs::path& to) {

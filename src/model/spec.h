@@ -40,6 +40,8 @@ struct ModelSpec {
   double attention_softcap = 0, logit_softcap = 0;  ///< 0: none
   bool is_tied = false;                             ///< the output head is the embedding
 
+  bool is_4bit = false;  ///< the checkpoint's linear layers are packed by bitsandbytes
+
   /// An image and text checkpoint, of which this is the language model.
   bool has_vision = false;
   /// Module path of embedding, layers and norm in transformers' model: `model.`, or

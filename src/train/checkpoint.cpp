@@ -63,8 +63,9 @@ NamedTensors named(const std::vector<Param*>& params) {
   return all;
 }
 
-/// Copies stored tensors into live ones; the two sets of names must be the same.
-void restore(const fs::path& file, const NamedTensors& live) {
+/// Copies stored tensors into live ones, which are of `paged` where it is given; the two sets of
+/// names must be the same.
+void restore(const fs::path& file, const NamedTensors& live, const Optimizer* paged = nullptr) {
   at::NoGradGuard guard;
   std::map<std::string, StoredTensor> stored;
   for (auto& t : read_safetensors(file)) stored.emplace(t.name, t);
@@ -76,6 +77,8 @@ void restore(const fs::path& file, const NamedTensors& live) {
       fail_input(file.string(), ": ", name,
                  ": missing or of another shape; the checkpoint is of another run");
     tensor.detach().copy_(to_tensor(found->second));
+    release_pages(found->second.bytes.data(), found->second.bytes.size());
+    if (paged) paged->release(tensor.const_data_ptr(), tensor.nbytes());
   }
 }
 
@@ -107,11 +110,13 @@ void save_checkpoint(const fs::path& folder, const TrainState& s, const std::vec
                    {"best_eval_loss", s.best_eval_loss ? Json(*s.best_eval_loss) : Json()},
                    {"last_eval_loss", s.last_eval_loss ? Json(*s.last_eval_loss) : Json()},
                    {"evaluations_without_gain", s.evaluations_without_gain},
+                   {"owes_evaluation", s.owes_evaluation},
                    {"threads", s.threads},
                    {"config", s.config}};
   write_file(staged.path() / "state.json", with_finite_numbers(state).dump_indented() + "\n");
   save_tensors(staged.path() / "trained.safetensors", named(params));
-  save_tensors(staged.path() / "optimizer.safetensors", optimizer.state());
+  save_tensors(staged.path() / "optimizer.safetensors", optimizer.state(),
+               [&](const void* data, size_t size) { optimizer.release(data, size); });
   Json manifest = Json::Object{};
   for (const char* name : kFiles)
     manifest.set(name,
@@ -134,10 +139,11 @@ TrainState load_checkpoint(const fs::path& folder, const std::vector<Param*>& pa
   s.best_eval_loss = get_double(json, "best_eval_loss", where);
   s.last_eval_loss = get_double(json, "last_eval_loss", where);
   s.evaluations_without_gain = get_int(json, "evaluations_without_gain", where).value_or(0);
+  s.owes_evaluation = get_bool(json, "owes_evaluation", where).value_or(false);
   s.threads = get_int(json, "threads", where).value_or(0);
   s.config = get_string(json, "config", where).value_or("");
   restore(folder / "trained.safetensors", named(params));
-  restore(folder / "optimizer.safetensors", optimizer.state());
+  restore(folder / "optimizer.safetensors", optimizer.state(), &optimizer);
   return s;
 }
 

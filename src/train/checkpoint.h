@@ -20,6 +20,8 @@ struct TrainState {
   double seconds = 0;
   std::optional<double> best_eval_loss, last_eval_loss;
   int64_t evaluations_without_gain = 0;
+  /// The evaluation after this step was cut short by a signal: a resumed run begins with it.
+  bool owes_evaluation = false;
   std::string config;  ///< to_yaml of the run
   int64_t threads = 0;
 };

@@ -46,9 +46,14 @@ struct Writers {
 
 Losses evaluate_examples(const Model& model, const std::vector<Example>& examples,
                          int64_t max_tokens,
-                         const std::function<void(size_t, const std::vector<float>&)>& on_example) {
+                         const std::function<void(size_t, const std::vector<float>&)>& on_example,
+                         const std::function<bool()>& should_stop) {
   Losses total;
   for (size_t begin = 0; begin < examples.size();) {
+    if (should_stop && should_stop()) {
+      total.is_complete = false;
+      return total;
+    }
     Batch batch;
     size_t end = begin;
     while (end < examples.size() &&

@@ -3,12 +3,22 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/mapped_file.h"
 #include "base/seed.h"
+#include "kernels/autograd.h"
 #include "kernels/dispatch.h"
-#include "kernels/mode.h"
+#include "kernels/dynamic_map.h"
 
 namespace ft {
 namespace {
+
+using Kind = StateTensors::Kind;
+
+/// Fewer elements, and vectors, keep float32 moments (bitsandbytes' rule): they cost next to
+/// nothing, and norms and biases are sensitive.
+constexpr int64_t kMinQuantized = 4096;
+/// Elements of a paged state that are in memory at once; whole blocks of 8-bit states, whole pages.
+constexpr int64_t kPagedPiece = 1 << 20;
 
 MasterWeights parse_master(const std::string& name) {
   if (name == "kahan") return MasterWeights::kKahan;
@@ -18,26 +28,86 @@ MasterWeights parse_master(const std::string& name) {
   return MasterWeights::kNone;
 }
 
+double sum_of_squares(const Tensor& x) {
+  if (!use_cpu_loops(x)) return x.to(at::kDouble).square().sum().item().toDouble();
+  double total = 0;
+  cpu::with_type(x, [&](auto* t) {
+    using T = std::remove_pointer_t<decltype(t)>;
+    total = cpu::sum_of_squares(cpu::data<T>(x), x.numel());
+  });
+  return total;
+}
+
+/// Elements [begin, begin + count) of a parameter's tensors, whose scales stand for blocks.
+StateTensors piece_of(const StateTensors& state, int64_t begin, int64_t count) {
+  StateTensors piece;
+  for (size_t i = 0; i < state.of.size(); ++i) {
+    if (!state.of[i].defined()) continue;
+    const bool is_scale = i == Kind::kExpAvgScale || i == Kind::kExpAvgSqScale;
+    const int64_t per = is_scale ? kQuantizedBlock : 1;
+    piece.of[i] = state.of[i].view(-1).narrow(0, begin / per, (count + per - 1) / per);
+  }
+  return piece;
+}
+
 }  // namespace
 
 bool decays(const std::string& name) {
   return !name.ends_with("norm.weight") && !name.ends_with(".bias");
 }
 
-Optimizer::Optimizer(std::vector<Param*> params, const TrainConfig& config, uint64_t run_seed)
+Optimizer::Optimizer(std::vector<Param*> params, const TrainConfig& config, uint64_t run_seed,
+                     const std::filesystem::path& folder)
     : config_(config), seed_(run_seed) {
-  for (Param* p : params) {
-    const Tensor& w = p->value;
-    const auto zeros = [&](at::ScalarType dtype) {
-      return ops::zeros(w.sizes(), dtype, w.device());
-    };
-    Slot slot{p,  decays(p->name),     {}, zeros(at::kFloat), zeros(at::kFloat),
-              {}, MasterWeights::kNone};
-    if (w.scalar_type() == at::kBFloat16) slot.master = parse_master(config.master_weights);
-    if (slot.master == MasterWeights::kKahan) slot.extra = zeros(w.scalar_type());
-    if (slot.master == MasterWeights::kFloat32) slot.extra = w.detach().to(at::kFloat).clone();
-    slots_.push_back(std::move(slot));
+  const at::Device device = params.empty() ? at::Device(at::kCPU) : params[0]->value.device();
+  if (config.optimizer.starts_with("paged_")) {
+    if (device.is_cuda()) {
+      staging_.emplace(device);
+    } else {
+      pages_.emplace(folder);
+    }
   }
+  if (config.optimizer.ends_with("8bit")) tables_ = make_dynamic_tables(device);
+  for (Param* p : params) {
+    const bool is_bfloat16 = p->value.scalar_type() == at::kBFloat16;
+    slots_.push_back(
+        {.param = p,
+         .decays = decays(p->name),
+         .master = is_bfloat16 ? parse_master(config.master_weights) : MasterWeights::kNone,
+         .grad = {}});
+    add_state(slots_.back());
+  }
+  if (!config.fused_update) return;
+  for (size_t i = 0; i < slots_.size(); ++i)
+    on_gradient(slots_[i].param->value, [this, i] { apply_fused(i); });
+}
+
+Optimizer::~Optimizer() {
+  if (!config_.fused_update) return;
+  for (const Slot& slot : slots_) on_gradient(slot.param->value, {});
+}
+
+void Optimizer::add_state(Slot& slot) {
+  const Tensor& w = slot.param->value;
+  const auto zeros = [&](at::IntArrayRef sizes, at::ScalarType dtype) {
+    if (pages_) return pages_->zeros(sizes, dtype);
+    return staging_ ? DeviceStaging::zeros(sizes, dtype) : ops::zeros(sizes, dtype, w.device());
+  };
+  const bool is_quantized = tables_.defined() && w.dim() > 1 && w.numel() >= kMinQuantized;
+  const auto moments = is_quantized ? at::kByte : at::kFloat;
+  slot.state[Kind::kExpAvg] = zeros(w.sizes(), moments);
+  slot.state[Kind::kExpAvgSq] = zeros(w.sizes(), moments);
+  if (is_quantized) {
+    const int64_t blocks = (w.numel() + kQuantizedBlock - 1) / kQuantizedBlock;
+    slot.state[Kind::kExpAvgScale] = zeros({blocks}, at::kFloat);
+    slot.state[Kind::kExpAvgSqScale] = zeros({blocks}, at::kFloat);
+  }
+  Tensor& extra = slot.state[Kind::kExtra];
+  if (slot.master == MasterWeights::kKahan) extra = zeros(w.sizes(), w.scalar_type());
+  if (slot.master != MasterWeights::kFloat32) return;
+  extra = zeros(w.sizes(), at::kFloat);
+  extra.copy_(w.detach());
+  release(extra.const_data_ptr(), extra.nbytes());
 }
 
 void Optimizer::collect() {
@@ -56,38 +126,85 @@ void Optimizer::collect() {
 
 double Optimizer::gradient_norm() const {
   double total = 0;
-  for (const Slot& slot : slots_) {
-    if (!slot.grad.defined()) continue;
-    if (use_cpu_loops(slot.grad)) {
-      cpu::with_type(slot.grad, [&](auto* t) {
-        using T = std::remove_pointer_t<decltype(t)>;
-        total += cpu::sum_of_squares(cpu::data<T>(slot.grad), slot.grad.numel());
-      });
-    } else {
-      total += slot.grad.to(at::kDouble).square().sum().item().toDouble();
-    }
-  }
+  for (const Slot& slot : slots_)
+    if (slot.grad.defined()) total += sum_of_squares(slot.grad);
   return std::sqrt(total);
 }
 
 void Optimizer::update(double learning_rate, double grad_scale, int64_t step) {
-  uint64_t index = 0;
-  for (Slot& slot : slots_) {
-    ++index;
-    if (!slot.grad.defined()) continue;
-    AdamwSettings s{learning_rate,
-                    config_.betas.first,
-                    config_.betas.second,
-                    config_.eps,
-                    slot.decays ? config_.weight_decay : 0.0,
-                    step,
-                    grad_scale,
-                    slot.master,
-                    0};
-    s.rounding_key = mix64(seed(seed_, static_cast<uint64_t>(step), Stream::kRounding) ^ index);
-    adamw(slot.param->value.detach(), slot.grad, slot.exp_avg, slot.exp_avg_sq, slot.extra, s);
-  }
+  rate_ = learning_rate;
+  step_ = step;
+  for (size_t i = 0; i < slots_.size(); ++i)
+    if (slots_[i].grad.defined()) update_slot(i, grad_scale, i + 1);
   drop_gradients();
+}
+
+void Optimizer::begin_fused(double learning_rate, int64_t step) {
+  rate_ = learning_rate;
+  step_ = step;
+  refused_ = nullptr;
+  for (Slot& slot : slots_) slot.sum_of_squares = 0;
+}
+
+void Optimizer::apply_fused(size_t index) {
+  Slot& slot = slots_[index];
+  FT_INVARIANT(slot.sum_of_squares == 0);  // once a step: the gradient was complete
+  slot.grad = slot.param->value.mutable_grad().contiguous();
+  slot.param->value.mutable_grad() = Tensor();
+  slot.sum_of_squares = sum_of_squares(slot.grad);
+  if (!refused_ && !std::isfinite(slot.sum_of_squares)) refused_ = slot.param;
+  if (!refused_) update_slot(index, 1.0, index - 1);  // the backward pass comes from the end
+  slot.grad = Tensor();
+}
+
+double Optimizer::end_fused() {
+  double total = 0;
+  for (const Slot& slot : slots_) total += slot.sum_of_squares;
+  return std::sqrt(total);
+}
+
+/// Applies the gradient of a slot; `next` is the one that is likely to follow, or none.
+void Optimizer::update_slot(size_t index, double grad_scale, size_t next) {
+  Slot& slot = slots_[index];
+  const AdamwSettings s{
+      rate_,
+      config_.betas.first,
+      config_.betas.second,
+      config_.eps,
+      slot.decays ? config_.weight_decay : 0.0,
+      step_,
+      grad_scale,
+      slot.master,
+      mix64(seed(seed_, static_cast<uint64_t>(step_), Stream::kRounding) ^ (index + 1))};
+  if (pages_) return update_pieces(slot, s);
+  if (!staging_) return update_tensors(slot.param->value.detach(), slot.grad, slot.state, s);
+  const StateTensors state = staging_->take(index, slot.state);
+  if (next < slots_.size()) staging_->prefetch(next, slots_[next].state);
+  update_tensors(slot.param->value.detach(), slot.grad, state, s);
+  staging_->give_back(slot.state, state);
+}
+
+void Optimizer::update_pieces(Slot& slot, AdamwSettings s) {
+  const Tensor param = slot.param->value.detach().view(-1), grad = slot.grad.view(-1);
+  for (int64_t begin = 0; begin < param.numel(); begin += kPagedPiece) {
+    const int64_t count = std::min(kPagedPiece, param.numel() - begin);
+    const StateTensors state = piece_of(slot.state, begin, count);
+    s.first_element = begin;
+    update_tensors(param.narrow(0, begin, count), grad.narrow(0, begin, count), state, s);
+    for (const Tensor& t : state.of)
+      if (t.defined()) release(t.const_data_ptr(), t.nbytes());
+  }
+}
+
+void Optimizer::update_tensors(const Tensor& param, const Tensor& grad, const StateTensors& state,
+                               const AdamwSettings& s) const {
+  const Tensor &m = state[Kind::kExpAvg], &v = state[Kind::kExpAvgSq], &extra = state[Kind::kExtra];
+  const Tensor &m_scale = state[Kind::kExpAvgScale], &v_scale = state[Kind::kExpAvgSqScale];
+  if (m_scale.defined()) {
+    adamw8bit(param, grad, {m, v, m_scale, v_scale, tables_}, extra, s);
+  } else {
+    adamw(param, grad, m, v, extra, s);
+  }
 }
 
 void Optimizer::drop_gradients() {
@@ -104,16 +221,20 @@ Tensor Optimizer::gradient(const std::string& name) const {
 }
 
 std::vector<std::pair<std::string, Tensor>> Optimizer::state() const {
+  if (staging_) staging_->wait();
   std::vector<std::pair<std::string, Tensor>> all;
   for (const Slot& slot : slots_) {
-    all.emplace_back(slot.param->name + ".exp_avg", slot.exp_avg);
-    all.emplace_back(slot.param->name + ".exp_avg_sq", slot.exp_avg_sq);
-    if (slot.master == MasterWeights::kKahan)
-      all.emplace_back(slot.param->name + ".compensation", slot.extra);
-    if (slot.master == MasterWeights::kFloat32)
-      all.emplace_back(slot.param->name + ".master", slot.extra);
+    const char* names[] = {".exp_avg", ".exp_avg_sq", ".exp_avg_scale", ".exp_avg_sq_scale",
+                           slot.master == MasterWeights::kKahan ? ".compensation" : ".master"};
+    for (size_t i = 0; i < slot.state.of.size(); ++i)
+      if (slot.state.of[i].defined())
+        all.emplace_back(slot.param->name + names[i], slot.state.of[i]);
   }
   return all;
+}
+
+void Optimizer::release(const void* data, size_t size) const {
+  if (pages_) release_pages(data, size);
 }
 
 }  // namespace ft

@@ -1,19 +1,26 @@
-// Gradients of a step and the AdamW state of every trained tensor.
+// Gradients of a step and the AdamW state of every trained tensor, in float32 or 8 bits, in the
+// device's memory or paged.
 #pragma once
 
-#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "finetune/config.h"
 #include "kernels/kernels.h"
 #include "model/params.h"
+#include "train/paged_states.h"
 
 namespace ft {
 
 class Optimizer {
  public:
-  Optimizer(std::vector<Param*> params, const TrainConfig& config, uint64_t run_seed);
+  /// `folder` is where a paged optimizer on the CPU keeps its file.
+  Optimizer(std::vector<Param*> params, const TrainConfig& config, uint64_t run_seed,
+            const std::filesystem::path& folder = {});
+  ~Optimizer();
+  Optimizer(const Optimizer&) = delete;
+  Optimizer& operator=(const Optimizer&) = delete;
 
   /// Takes the gradients that a backward pass left, adding them to those of earlier micro-batches
   /// of the step. A second micro-batch moves bfloat16 gradients into float32 sums.
@@ -23,22 +30,50 @@ class Optimizer {
   /// One AdamW update with gradients times `grad_scale`, then drops them. step counts from 1.
   void update(double learning_rate, double grad_scale, int64_t step);
   void drop_gradients();
+
+  /// train.fused_update: in the backward pass that follows, each gradient is applied as soon as it
+  /// is complete, and dropped. One that is not finite is not, nor is any after it.
+  void begin_fused(double learning_rate, int64_t step);
+  /// After that pass: the norm of all gradients, the same bits as gradient_norm()'s.
+  double end_fused();
+  /// The parameter whose gradient was not finite, null when all were; earlier ones of that pass are
+  /// updated then.
+  const Param* refused() const { return refused_; }
+
   /// The gradient collected for a parameter, undefined when it got none.
   Tensor gradient(const std::string& name) const;
 
   /// State by name ("<parameter>.exp_avg", ...), for checkpoints; the tensors are the live ones.
   std::vector<std::pair<std::string, Tensor>> state() const;
+  /// Says that a part of a state's memory has been read or written: paged on the CPU it leaves the
+  /// resident set.
+  void release(const void* data, size_t size) const;
 
  private:
   struct Slot {
     Param* param;
     bool decays;
-    Tensor grad, exp_avg, exp_avg_sq, extra;
     MasterWeights master;
+    Tensor grad;
+    StateTensors state{};
+    double sum_of_squares = 0;  ///< of a fused update's gradient
   };
+  void add_state(Slot& slot);
+  void update_slot(size_t index, double grad_scale, size_t next);
+  void update_pieces(Slot& slot, AdamwSettings settings);
+  void update_tensors(const Tensor& param, const Tensor& grad, const StateTensors& state,
+                      const AdamwSettings& settings) const;
+  void apply_fused(size_t index);
+
   std::vector<Slot> slots_;
   TrainConfig config_;
   uint64_t seed_;
+  std::optional<PageFile> pages_;
+  std::optional<DeviceStaging> staging_;
+  Tensor tables_;  ///< of 8-bit states
+  double rate_ = 0;
+  int64_t step_ = 0;  ///< what is being applied
+  const Param* refused_ = nullptr;
 };
 
 /// Weight decay skips norms and biases and covers everything else, every adapter tensor included.

@@ -9,8 +9,8 @@
 namespace ft {
 namespace {
 
-volatile std::sig_atomic_t arrived = 0;
-constexpr std::array<int, 3> kSignals = {SIGINT, SIGTERM, SIGHUP};
+volatile std::sig_atomic_t arrived = 0, save_requested = 0;
+constexpr std::array<int, 4> kSignals = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
 std::array<struct sigaction, kSignals.size()> former;
 
 void say(std::string_view text) {
@@ -19,7 +19,11 @@ void say(std::string_view text) {
 }
 
 void handle(int signal) {
-  if (arrived != 0 && signal == SIGINT) _exit(128 + SIGINT);
+  if (signal == SIGUSR1) {
+    save_requested = 1;
+    return;
+  }
+  if (arrived != 0) _exit(128 + signal);
   arrived = signal;
   if (signal == SIGINT) say("\nfinishing this step, then saving; press Ctrl-C again to stop now\n");
 }
@@ -28,6 +32,7 @@ void handle(int signal) {
 
 StopSignals::StopSignals() {
   arrived = 0;
+  save_requested = 0;
   struct sigaction action {};
   action.sa_handler = handle;
   action.sa_flags = SA_RESTART;
@@ -44,6 +49,12 @@ StopSignals::~StopSignals() {
 
 int StopSignals::received() {
   return arrived;
+}
+
+bool StopSignals::take_save_request() {
+  const bool is_requested = save_requested != 0;
+  save_requested = 0;
+  return is_requested;
 }
 
 }  // namespace ft

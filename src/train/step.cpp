@@ -21,7 +21,14 @@ uint64_t noise_key(const RunConfig& config, int64_t index, uint64_t micro) {
          1;
 }
 
-[[noreturn]] void refuse(const StepResult& r, int64_t index, const Optimizer&) {
+[[noreturn]] void refuse(const StepResult& r, int64_t index, Optimizer& optimizer) {
+  optimizer.drop_gradients();
+  if (optimizer.refused())
+    fail(Code::kRun, "step ", index + 1, ": the gradient of ", optimizer.refused()->name,
+         " is not finite (", r.targets,
+         " target tokens); with train.fused_update other tensors were updated before it came, and "
+         "the weights of this step are lost; a lower train.learning_rate, dtype: float32 or a look "
+         "at the data of this step may help");
   fail(Code::kRun, "step ", index + 1, ": ", std::isfinite(r.loss) ? "gradient norm" : "loss",
        " is ", std::isfinite(r.loss) ? r.grad_norm : r.loss, " (", r.targets,
        " target tokens); the step was not applied; a lower "
@@ -42,6 +49,8 @@ StepResult train_step(const StepContext& c, const std::vector<Batch>& batches, i
     fail(Code::kRun, "step ", index + 1, ": no token to train on in its batches");
   // 2. Forward and backward, micro-batch by micro-batch.
   const double share = 1.0 / static_cast<double>(result.targets);
+  const bool is_fused = c.config.train.fused_update;
+  FT_INVARIANT(!is_fused || batches.size() == 1);
   uint64_t micro = 0;
   for (const Batch& batch : batches) {
     const uint64_t step_key =
@@ -49,18 +58,23 @@ StepResult train_step(const StepContext& c, const std::vector<Batch>& batches, i
     set_dropout(c.adapters, mix64(step_key + ++micro) | 1);
     c.model.decoder.noise_key = noise_key(c.config, index, micro);
     const Tensor loss = sft_loss(c.model, batch);
+    if (is_fused) {  // of one micro-batch: its loss is that of the step, and must be known now
+      result.loss = loss.item().toDouble() * share;
+      if (!std::isfinite(result.loss)) refuse(result, index, c.optimizer);
+      c.optimizer.begin_fused(learning_rate, index + 1);
+    }
     run_backward(loss.mul(share));
+    if (is_fused) continue;
     c.optimizer.collect();
     result.loss += loss.item().toDouble() * share;
   }
   set_dropout(c.adapters, 0);
   c.model.decoder.noise_key = 0;
   // 3. Norm of the whole gradient; refuse what is not finite.
-  result.grad_norm = c.optimizer.gradient_norm();
-  if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) {
-    c.optimizer.drop_gradients();
+  result.grad_norm = is_fused ? c.optimizer.end_fused() : c.optimizer.gradient_norm();
+  if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm))
     refuse(result, index, c.optimizer);
-  }
+  if (is_fused) return result;
   // 4. Clip (torch: at most max / (norm + 1e-6)) and update.
   const double limit = c.config.train.max_grad_norm;
   const double scale = limit > 0 ? std::min(1.0, limit / (result.grad_norm + 1e-6)) : 1.0;

@@ -25,7 +25,8 @@ struct StepContext {
 
 /// Forward and backward over the micro-batches of step `index` (from 0), clip, update with
 /// `learning_rate`. A loss or norm that is not finite leaves the weights as they were and throws
-/// Error (run).
+/// Error (run); with train.fused_update a gradient that is not finite comes after updates of other
+/// tensors (Optimizer::refused()).
 StepResult train_step(const StepContext& context, const std::vector<Batch>& batches, int64_t index,
                       double learning_rate);
 

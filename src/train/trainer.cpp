@@ -82,20 +82,25 @@ void Trainer::prepare_model() {
   model.decoder.recompute_blocks = config_.train.gradient_checkpointing;
   model.decoder.noise_alpha = config_.train.neftune_alpha;
   if (config_.method == "full") {
+    if (model.quantization)
+      fail_usage("method: full: ", model.folder.string(),
+                 " is stored in 4 bits, which cannot be trained; lora or qlora is wanted, or the "
+                 "base in 16 bits");
     for (Param& p : model.params.all()) p.train();
   } else if (config_.lora.resume_from) {
     session_.adapters = load_adapter(model, *config_.lora.resume_from);
   } else {
     session_.adapters = attach_adapter(model, config_.lora, static_cast<uint64_t>(config_.seed));
   }
-  optimizer_.emplace(model.params.trainable(), config_.train, static_cast<uint64_t>(config_.seed));
 }
 
 void Trainer::report_start() const {
   const Model& model = *session_.model;
   const int64_t trained = model.params.num_elements(true), all = model.params.num_elements(false);
   log_info("model      ", config_.model, " (", model.decoder.spec.family, ", ",
-           dtype_text(model.decoder.dtype), ", ", device_text(model.device), ")");
+           dtype_text(model.decoder.dtype), model.quantization ? ", weights in " : "",
+           model.quantization ? model.quantization->type : "", ", ", device_text(model.device),
+           ")");
   char share[32];
   std::snprintf(share, sizeof share, "%.4f",
                 100.0 * static_cast<double>(trained) / static_cast<double>(all));
@@ -146,6 +151,8 @@ int Trainer::run() {
   prepare_model();
   make_folders(output_);
   const FolderLock lock(output_);
+  optimizer_.emplace(session_.model->params.trainable(), config_.train,
+                     static_cast<uint64_t>(config_.seed), output_);
   state_.threads = num_threads();
   if (resume_)
     continue_from_checkpoint();
@@ -173,8 +180,9 @@ bool Trainer::is_evaluation_step(int64_t done) const {
 int Trainer::loop() {
   const auto start = Clock::now();
   const double seconds_before = state_.seconds;
-  if (state_.step == 0 && !eval_.empty()) evaluate_now();
+  if ((state_.step == 0 || state_.owes_evaluation) && !eval_.empty()) evaluate_now();
   bool stopped_early = has_stopped_improving();
+  if (StopSignals::received()) return end_by_signal();
   while (state_.step < num_steps_ && !stopped_early) {
     const auto step_start = Clock::now();
     const double rate = learning_rate_at(config_.train, peak_rate_, state_.step, num_steps_);
@@ -185,8 +193,14 @@ int Trainer::loop() {
                           loader_->step(state_.step), state_.step, rate);
     } catch (const Error& e) {
       progress_.pause();
-      save_now();
-      fail(e.code(), e.what(), "; the state before it is in ", (output_ / "checkpoints").string());
+      const std::string checkpoints = (output_ / "checkpoints").string();
+      if (!optimizer_->refused()) {
+        save_now();
+        fail(e.code(), e.what(), "; the state before it is in ", checkpoints);
+      }
+      if (saved_step_ < 0) fail(e.code(), e.what(), "; there is no checkpoint yet");
+      fail(e.code(), e.what(), "; the last state to go on from is step ", saved_step_, " in ",
+           checkpoints);
     }
     ++state_.step;
     state_.tokens += result.tokens;
@@ -196,12 +210,8 @@ int Trainer::loop() {
     if (is_due && !eval_.empty()) stopped_early = evaluate_now();
     const bool saves =
         config_.save.every_steps ? state_.step % *config_.save.every_steps == 0 : is_due;
-    if (saves || StopSignals::received()) save_now();
-    if (const int signal = StopSignals::received()) {
-      progress_.pause();
-      log_info("stopped by signal ", signal, " after step ", state_.step, "; go on with --resume");
-      return 128 + signal;
-    }
+    if (saves || StopSignals::take_save_request()) save_now();
+    if (StopSignals::received()) return end_by_signal();
   }
   progress_.pause();
   if (stopped_early)
@@ -209,6 +219,14 @@ int Trainer::loop() {
              " tries");
   finish();
   return 0;
+}
+
+int Trainer::end_by_signal() {
+  const int signal = StopSignals::received();
+  progress_.pause();
+  if (state_.step > 0) save_now();  // before the first step there is nothing to go on from
+  log_info("stopped by signal ", signal, " after step ", state_.step, "; go on with --resume");
+  return 128 + signal;
 }
 
 void Trainer::record(const StepResult& r, double learning_rate, double seconds) {
@@ -236,7 +254,10 @@ void Trainer::record(const StepResult& r, double learning_rate, double seconds) 
 
 bool Trainer::evaluate_now() {
   const auto start = Clock::now();
-  const Losses losses = evaluate_examples(*session_.model, eval_, config_.data.max_length);
+  const Losses losses = evaluate_examples(*session_.model, eval_, config_.data.max_length, {},
+                                          [] { return StopSignals::received() != 0; });
+  state_.owes_evaluation = !losses.is_complete;
+  if (state_.owes_evaluation) return false;
   const double loss = losses.mean();
   state_.last_eval_loss = loss;
   const double epoch =

@@ -25,6 +25,7 @@ class Trainer {
   void report_start() const;
   void continue_from_checkpoint();
   int loop();
+  int end_by_signal();
   void record(const StepResult& result, double learning_rate, double seconds);
   /// Returns true when early stopping says so.
   bool evaluate_now();

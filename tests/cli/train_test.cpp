@@ -156,8 +156,44 @@ INSTANTIATE_TEST_SUITE_P(
         Stop{"sigkill_full_float32_master",
              SIGKILL,
              1009,
-             {{"method", "full"}, {"dtype", "bfloat16"}, {"train.master_weights", "float32"}}}),
+             {{"method", "full"}, {"dtype", "bfloat16"}, {"train.master_weights", "float32"}}},
+        Stop{"sigkill_full_adamw8bit",
+             SIGKILL,
+             1009,
+             {{"method", "full"}, {"dtype", "bfloat16"}, {"train.optimizer", "adamw8bit"}}},
+        Stop{"sigterm_lora_paged_adamw",
+             SIGTERM,
+             143,
+             {{"train.optimizer", "paged_adamw"}, {"lora.r", "64"}}},
+        Stop{"sigterm_full_paged_adamw8bit_fused",
+             SIGTERM,
+             143,
+             {{"method", "full"},
+              {"dtype", "bfloat16"},
+              {"train.optimizer", "paged_adamw8bit"},
+              {"train.master_weights", "stochastic"},
+              {"train.fused_update", "true"},
+              {"train.max_grad_norm", "0"}}},
+        Stop{"sigterm_between_evaluations", SIGTERM, 143, {{"eval.every_steps", "1"}}}),
     [](const auto& stop) { return std::string(stop.param.name); });
+
+TEST(Train, Usr1SavesAndTheRunGoesOn) {
+  const TestFolder work;
+  TinyRun run(work);
+  run.with_eval().set("eval.samples", "0").set("train.epochs", "10").set("data.packing", "false");
+  run.set("save.every_steps", "1000000");
+  const auto whole = run.output("whole").train();
+  const auto checkpoints = [&] {
+    const auto saved = fs::directory_iterator(run.out() / "checkpoints");
+    return std::distance(begin(saved), end(saved));
+  };
+  EXPECT_EQ(checkpoints(), 1);  // that of the last step
+  run.output("asked");
+  const Outcome asked = interrupt(run.args(), run.out() / "metrics.jsonl", 30, SIGUSR1);
+  EXPECT_EQ(asked.status, 0) << asked.err;
+  EXPECT_EQ(repeatable(read_json_lines(run.out() / "metrics.jsonl")), repeatable(whole));
+  EXPECT_EQ(checkpoints(), 2);
+}
 
 TEST(Train, ResumeFinishesARunThatWasKilledWhileItWroteItsResults) {
   const TestFolder work;
@@ -203,6 +239,31 @@ TEST(Train, ResumeRefusesOtherSettings) {
   const Outcome refused = run_finetune(run.set("train.learning_rate", "2e-3").args({"--resume"}));
   EXPECT_EQ(refused.status, 2);
   EXPECT_NE(refused.err.find("train.learning_rate"), std::string::npos) << refused.err;
+}
+
+TEST(Train, ResumeRefusesAnotherOptimizer) {
+  const TestFolder work;
+  TinyRun run(work);
+  run.set("train.max_steps", "2").train();
+  const Outcome refused = run_finetune(run.set("train.optimizer", "adamw8bit").args({"--resume"}));
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_NE(refused.err.find("train.optimizer"), std::string::npos) << refused.err;
+}
+
+TEST(Train, FusedUpdatesGiveTheBitsOfThePlainRun) {
+  for (const char* method : {"lora", "full"}) {
+    SCOPED_TRACE(method);
+    const TestFolder work;
+    TinyRun run(work);
+    run.with_eval().set("eval.samples", "0").set("method", method).set("dtype", "bfloat16");
+    run.set("train.max_grad_norm", "0").set("data.packing", "false");
+    const auto plain = run.output("plain").train();
+    EXPECT_EQ(repeatable(run.output("fused").set("train.fused_update", "true").train()),
+              repeatable(plain));
+    for (const std::string& file : files_below(work / "plain/final"))
+      EXPECT_EQ(read_file(work / "plain/final" / file), read_file(work / "fused/final" / file))
+          << file;
+  }
 }
 
 TEST(Train, RefusesAFolderWithResultsUnlessToldTo) {

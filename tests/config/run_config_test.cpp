@@ -207,7 +207,10 @@ TEST(Config, EachMistakeIsNamed) {
       {"train: {warmup_steps: 1.5}", "neither whole steps nor a share below 1"},
       {"train: {warmup_steps: -1}", "out of range"},
       {"train: {optimizer: sgd}", "wanted adamw, "},
-      {"train: {optimizer: adamw8bit}", "train.optimizer: this optimizer is not supported yet"},
+      {"train: {fused_update: true}",
+       "train.fused_update: applies each gradient at once, and clip"},
+      {"train: {fused_update: true, max_grad_norm: 0, gradient_accumulation_steps: 2}",
+       "train.fused_update: applies each gradient at once and cannot add up"},
       {"train: {betas: [0.9]}", "train.betas: is a list of 1, wanted a list of two numbers"},
       {"train: {betas: [0.9, 1.0]}", "1.0 is out of range"},
       {"train: {betas: 0.9}", "wanted a list of two numbers, each of at least 0 and below 1"},
@@ -234,7 +237,6 @@ TEST(Config, EachMistakeIsNamed) {
       {"lora: {target_modules: null}", "has no value"},
       {"lora: {modules_to_save: lm_head}", "wanted a list of texts"},
       {"lora: {modules_to_save: [[a]]}", "element 1: is a list"},
-      {"method: qlora", "method: qlora is not supported yet, wanted full or lora"},
       {"quantization: {type: fp4}", "quantization.type: has no effect with method lora"},
       {"quantization: {type: nf5}", "did you mean \"nf4\""},
       {"quantization: {block_size: 100}", "not a power of two"},
@@ -290,7 +292,7 @@ TEST(Config, AllProblemsTogetherInOrderOfLines) {
 
 TEST(Config, OtherCommandsTakeWhatTrainingRefuses) {
   EXPECT_EQ(error_of("method: full\ndtype: float16\n", {}, Purpose::kOther), "");
-  EXPECT_NE(error_of("method: qlora\n", {}, Purpose::kOther), "");
+  EXPECT_EQ(error_of("method: qlora\n", {}, Purpose::kOther), "");
 }
 
 TEST(Config, UnreadableFiles) {

@@ -27,6 +27,23 @@ TEST(Normalizer, FormC) {
   EXPECT_EQ(std::string(normalized(R"({"type": "NFD"})", "\u1e69").view()), "s\u0323\u0307");
 }
 
+TEST(Normalizer, CompatibilityForms) {
+  const auto form = [](const char* json, const char* text) {
+    return std::string(normalized(json, text).view());
+  };
+  EXPECT_EQ(form(R"({"type": "NFKC"})", "\ufb01\uff21\u2460"), "fiA1");
+  EXPECT_EQ(form(R"({"type": "NFKC"})", "\uff76\uff9e"), "\u30ac");  // half-width KA and voicing
+  EXPECT_EQ(form(R"({"type": "NFKD"})", "\u1e9b\u0323"), "s\u0323\u0307");
+}
+
+TEST(Normalizer, LongRunsOfMarksTakeNoLonger) {
+  std::string text = "a";
+  for (int i = 0; i < 200000; ++i) text += i % 2 ? "\u0323" : "\u0307";
+  const std::string out = nfc(text);
+  EXPECT_EQ(out.substr(0, 5), "\u1ea1\u0323");
+  EXPECT_EQ(out.size(), text.size());  // a and the first mark become one of three bytes
+}
+
 TEST(Normalizer, ChangedPartsKeepTheirOrigin) {
   const AlignedText text = normalized(R"({"type": "NFC"})", "ae\u0301b");
   EXPECT_EQ(text.view(), "a\u00e9b");

@@ -92,7 +92,7 @@ TEST_F(TokenizerFiles, MalformedTokenizerJson) {
       {part("added_tokens", R"([{"content": "zz"}])"), "added_tokens[0].id: a token id"},
       {part("added_tokens", R"([{"id": 2000, "content": 5}])"), "content: wrong type"},
       {part("added_tokens", "{}"), "added_tokens: a list is wanted"},
-      {part("normalizer", R"({"type": "NFKC"})"), "normalizer \"NFKC\" is not supported"},
+      {part("normalizer", R"({"type": "Nmt"})"), "normalizer \"Nmt\" is not supported"},
       {part("normalizer", "[]"), "an object with a \"type\""},
       {part("pre_tokenizer", R"({"type": "UnicodeScripts"})"), "\"UnicodeScripts\" is not supp"},
       {part("pre_tokenizer", R"({"type": "Split", "pattern": {"Regex": "(a"},

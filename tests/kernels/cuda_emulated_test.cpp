@@ -1,6 +1,6 @@
 // The CUDA kernels, compiled for the CPU and run by the emulator, against the plain twins. Every
 // kernel runs with its threads in two orders: a missing barrier shows as different bits.
-#include "kernels/adamw_cases.h"
+#include "kernels/adamw8bit_cases.h"
 #include "kernels/compare.h"
 #include "kernels/emulate/emulated.h"
 #include "kernels/kernels.h"
@@ -227,13 +227,38 @@ TEST_P(CudaEmulatedAdamw, AsPlain) {
                             data(t.extra),
                             s.master,
                             adamw_factors(s),
-                            s.rounding_key};
+                            s.rounding_key,
+                            s.first_element};
     EXPECT_EQ(emulated::adamw(p, {}), cudaSuccess);
   };
   for (const int64_t n : {1, 255, 256, 2051}) {
     SCOPED_TRACE(n);
     const auto fused = in_both_orders([&] { return three_steps(GetParam(), n, launch).tensors(); });
     expect_as_plain_adamw(GetParam(), n, {fused[0], fused[1], fused[2], fused[3]});
+  }
+}
+
+TEST_P(CudaEmulatedAdamw, With8bitMomentsAsPlain) {
+  const GridLimit limit(3);
+  const Adamw8bitUpdate launch = [](const Adamw8bitState& t, const Tensor& g,
+                                    const AdamwSettings& s) {
+    const emulated::Adamw weights{dtype_of(t.param), dtype_of(g),    t.param.numel(),
+                                  data(t.param),     data(g),        nullptr,
+                                  nullptr,           data(t.extra),  s.master,
+                                  adamw_factors(s),  s.rounding_key, s.first_element};
+    const emulated::Adamw8bit p{weights,
+                                data<uint8_t>(t.moments.exp_avg),
+                                data<uint8_t>(t.moments.exp_avg_sq),
+                                data<float>(t.moments.exp_avg_scale),
+                                data<float>(t.moments.exp_avg_sq_scale),
+                                data<float>(t.moments.tables)};
+    EXPECT_EQ(emulated::adamw8bit(p, {}), cudaSuccess);
+  };
+  for (const int64_t n : {1, 255, 256, 2051}) {
+    SCOPED_TRACE(n);
+    expect_as_plain_8bit(GetParam(), n, in_both_orders([&] {
+                           return three_8bit_steps(GetParam(), n, launch).tensors();
+                         }));
   }
 }
 

@@ -32,7 +32,7 @@ Tensor rotate(const Tensor& x) {
 }
 
 Tensor adapted(const Inputs& in, double dropout) {
-  return lora_linear(in[0], in[1], in[2], {in[3], in[4], 0.5, dropout, 77});
+  return lora_linear(in[0], {in[1], nullptr}, in[2], {in[3], in[4], 0.5, dropout, 77});
 }
 
 Tensor tokens(const std::vector<int64_t>& ids, const Tensor& like) {
@@ -82,10 +82,16 @@ const OpCase kOps[] = {
     {"attention_softcap", attention_sizes(9, 4, 2, 8), attend({{0, 3, 4, 9}}, {0.9, 0, 1.5})},
     {"attention_softcap_window", attention_sizes(9, 4, 2, 8),
      attend({{0, 3, 4, 9}}, {0.9, 3, 1.5})},
-    {"linear", {{6, 20}, {11, 20}}, [](const Inputs& in) { return linear(in[0], in[1], {}); }},
+    {"linear",
+     {{6, 20}, {11, 20}},
+     [](const Inputs& in) {
+       return linear(in[0], {in[1], nullptr}, {});
+     }},
     {"linear_bias",
      {{6, 20}, {11, 20}, {11}},
-     [](const Inputs& in) { return linear(in[0], in[1], in[2]); }},
+     [](const Inputs& in) {
+       return linear(in[0], {in[1], nullptr}, in[2]);
+     }},
     {"lora",
      {{6, 20}, {11, 20}, {11}, {3, 20}, {11, 3}},
      [](const Inputs& in) { return adapted(in, 0); }},

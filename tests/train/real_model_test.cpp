@@ -108,6 +108,23 @@ TEST_P(RealModels, GreedyText) {
   }
 }
 
+TEST_P(RealModels, TextLossesOnTheCommandLine) {
+  FT_NEEDS_REAL(GetParam(), GetParam() + "_basics.json");
+  const TestFolder work;
+  const Json basics = read_json(reference);
+  const auto& texts = basics.get("texts")->array();
+  std::string lines;
+  for (const Json& text : texts)
+    lines += Json(Json::Object{{"input_ids", *text.get("ids")}}).dump() + "\n";
+  const fs::path data = work.file("texts.jsonl", lines), losses = work.path() / "losses.jsonl";
+  run_ok({"eval", "--model", real_model(GetParam()).string(), "--data", data.string(), "--set",
+          "dtype=float32", "--set", "data.packing=false", "--per-example", losses.string()});
+  const auto got = read_json_lines(losses);
+  ASSERT_EQ(got.size(), texts.size());
+  for (size_t i = 0; i < texts.size(); ++i)
+    EXPECT_NEAR(got[i].get("loss")->number(), texts[i].get("loss_fp32")->number(), 1e-3);
+}
+
 /// The model's tokenizer without the splitting of digits.
 std::unique_ptr<Tokenizer> tokenizer_of_reference(const TestFolder& work) {
   Json json = read_json(real_model(kModel) / "tokenizer.json");

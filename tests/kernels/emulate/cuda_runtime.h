@@ -82,6 +82,12 @@ T __shfl_xor_sync(unsigned, T value, int lane_mask) {
   return value;
 }
 
+inline float __fmul_rn(float a, float b) {
+  return a * b;
+}
+inline float __fadd_rn(float a, float b) {
+  return a + b;
+}
 inline unsigned __float_as_uint(float v) {
   return std::bit_cast<unsigned>(v);
 }

@@ -3,7 +3,9 @@
 
 #define cuda emulated
 #include "kernels/adamw.cu"
+#include "kernels/adamw8bit.cu"
 #include "kernels/cross_entropy.cu"
 #include "kernels/gated_act.cu"
+#include "kernels/quantized.cu"
 #include "kernels/rms_norm.cu"
 #include "kernels/rope.cu"

@@ -1,0 +1,96 @@
+// parity/E_nf4: models in bitsandbytes' four bits, as they are stored and packed while loading.
+#include "adapters/adapters.h"
+#include "fixtures.h"
+#include "kernels/autograd.h"
+#include "objectives/sft.h"
+
+namespace ft {
+namespace {
+
+class QuantizedModel : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    folder_ = parity_case("E_nf4", GetParam());
+    FT_NEEDS(folder_);
+    info_ = read_json(folder_ / "case.json");
+    expected_ = read_tensors(folder_ / "expected.safetensors");
+  }
+  std::unique_ptr<Model> load() const {
+    return load_model(folder_ / "model", at::kFloat, at::kCPU);
+  }
+  double logits_error(const Model& model, const char* wanted) const {
+    at::NoGradGuard guard;
+    const Batch batch = single_document(to_ids(expected_.at("input_ids")));
+    const Decoder& decoder = model.decoder;
+    const Tensor hidden = decoder.forward(make_sequence(decoder.spec, batch, at::kCPU));
+    return max_abs(decoder.logits(hidden), expected_.at(wanted));
+  }
+
+  fs::path folder_;
+  Json info_;
+  TensorMap expected_;
+};
+
+TEST_P(QuantizedModel, LogitsAndLoss) {
+  const auto model = load();
+  ASSERT_TRUE(model->quantization);
+  EXPECT_LE(logits_error(*model, "logits"), tolerance(info_, "logits_max_abs"));
+  const Batch batch = single_document(to_ids(expected_.at("input_ids")));
+  at::NoGradGuard guard;
+  EXPECT_NEAR(value(sft_loss(*model, batch)) / static_cast<double>(batch.num_targets()),
+              value(expected_.at("loss")), tolerance(info_, "loss_abs"));
+}
+
+TEST_P(QuantizedModel, LogitsWithAdapter) {
+  const auto model = load();
+  load_adapter(*model, folder_ / "adapter");
+  EXPECT_LE(logits_error(*model, "logits_with_adapter"), tolerance(info_, "logits_max_abs"));
+}
+
+TEST_P(QuantizedModel, Gradients) {
+  for (const bool recompute : {false, true}) {
+    const auto model = load();
+    load_adapter(*model, folder_ / "adapter");
+    model->decoder.recompute_blocks = recompute;
+    const Batch batch = packed_rows(expected_.at("batch.input_ids"), expected_.at("batch.labels"),
+                                    *info_.get("doc_bounds"));
+    const Tensor loss = sft_loss(*model, batch).div(static_cast<double>(batch.num_targets()));
+    EXPECT_NEAR(value(loss), value(expected_.at("batch.loss")), tolerance(info_, "loss_abs"));
+    run_backward(loss);
+    size_t compared = 0;
+    for (const auto& [name, wanted] : expected_) {
+      if (!name.starts_with("grad.")) continue;
+      const Tensor grad = model->params.at(name.substr(5)).value.grad();
+      ASSERT_TRUE(grad.defined()) << name;
+      EXPECT_LE(relative_l2(grad, wanted), tolerance(info_, "grad_rel_l2_per_tensor")) << name;
+      ++compared;
+    }
+    EXPECT_EQ(compared, model->params.trainable().size());
+  }
+}
+
+/// Packing the 16-bit checkpoint while it is loaded gives the stored model's bytes.
+TEST_P(QuantizedModel, PackedWhileLoadingIsWhatIsStored) {
+  const auto stored = load();
+  const QuantizationConfig how{"nf4", info_.get("double_quant")->boolean(), 64};
+  const auto packed = load_model(folder_ / "model_unquantised",
+                                 parse_dtype(info_.get("stored_dtype")->string()), at::kCPU, &how);
+  size_t compared = 0;
+  for (const Param& p : packed->params.all()) {
+    const Param& other = stored->params.at(p.name);
+    ASSERT_EQ(p.quantized != nullptr, other.quantized != nullptr) << p.name;
+    if (!p.quantized) continue;
+    ++compared;
+    EXPECT_TRUE(p.quantized->codes.equal(other.quantized->codes)) << p.name;
+    EXPECT_TRUE(p.quantized->absmax.equal(other.quantized->absmax)) << p.name;
+    EXPECT_EQ(p.quantized->nested_offset, other.quantized->nested_offset) << p.name;
+    EXPECT_EQ(p.quantized->stored, other.quantized->stored) << p.name;
+  }
+  EXPECT_EQ(compared, static_cast<size_t>(info_.get("quantised_modules")->integer()));
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, QuantizedModel,
+                         testing::Values("llama_bnb4_bf16_double", "llama_bnb4_fp32"), case_name);
+
+}  // namespace
+}  // namespace ft
