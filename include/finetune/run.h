@@ -92,6 +92,14 @@ std::string inspect_adapter(const RunConfig& config, const std::string& adapter,
 /// The data as the model will see it: text for a person, or one JSON document.
 std::string inspect(const RunConfig& config, int64_t num_examples, bool json);
 
+struct PlanOptions {
+  RunConfig config;
+  std::optional<int64_t> memory_bytes;  ///< to fit into; default: the card's, or the machine's
+  bool json = false;
+};
+/// What a run will need, without loading a weight: text for a person, or one JSON document.
+std::string plan(const PlanOptions& options);
+
 struct TokenizeRequest {
   std::string model;
   std::optional<std::string> chat_template;

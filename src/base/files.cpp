@@ -39,6 +39,8 @@ std::string read_file(const fs::path& file) {
   const int fd = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) fail_input(file.string(), ": cannot be read: ", std::strerror(errno));
   std::string content;
+  std::error_code no_size;  // of a pipe; growing step by step would take up to three times the size
+  if (const auto size = fs::file_size(file, no_size); !no_size) content.reserve(size);
   char buffer[1 << 16];
   for (;;) {
     const ssize_t n = ::read(fd, buffer, sizeof buffer);
@@ -53,6 +55,15 @@ std::string read_file(const fs::path& file) {
   }
   ::close(fd);
   return content;
+}
+
+void copy_bytes(const fs::path& from, const fs::path& to) {
+  std::error_code error;
+  fs::copy_file(from, to, fs::copy_options::overwrite_existing, error);
+  if (error)
+    fail(Code::kOutput, to.string(), ": cannot be copied from ", from.string(), ": ",
+         error.message());
+  sync_path(to);
 }
 
 void write_file(const fs::path& file, std::string_view content) {

@@ -12,6 +12,9 @@ namespace fs = std::filesystem;
 /// The whole file. Error (input) when it is missing or unreadable.
 std::string read_file(const fs::path& file);
 
+/// A byte-for-byte copy, flushed to disk; nothing of it passes through memory of ours.
+void copy_bytes(const fs::path& from, const fs::path& to);
+
 /// Writes and syncs. Error (output) names the path and the reason.
 void write_file(const fs::path& file, std::string_view content);
 /// The same for a file that is there already: a reader, or a run after a crash, finds the old

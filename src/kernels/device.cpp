@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 #include <dlfcn.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <fstream>
 
@@ -44,6 +45,13 @@ int64_t peak_memory(at::Device device) {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return usage.ru_maxrss * 1024;
+}
+
+int64_t total_memory(at::Device device) {
+  if (device.is_cuda())
+    return static_cast<int64_t>(
+        at::getDeviceAllocator(device.type())->getMemoryInfo(device.index()).second);
+  return int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
 }
 
 std::string device_text(at::Device device) {

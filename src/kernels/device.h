@@ -16,6 +16,9 @@ int64_t peak_memory(at::Device device);
 /// The resident set now.
 int64_t resident_memory();
 
+/// Memory in all, of the card or of the machine.
+int64_t total_memory(at::Device device);
+
 /// `NVIDIA H200`, or the number of CPU threads.
 std::string device_text(at::Device device);
 

@@ -273,4 +273,15 @@ std::unique_ptr<Model> load_model(const fs::path& folder, std::optional<at::Scal
   return model;
 }
 
+std::unique_ptr<Model> outline_model(const fs::path& folder, at::ScalarType dtype) {
+  auto model = std::make_unique<Model>();
+  model->folder = folder;
+  model->device = at::kMeta;
+  const ModelSpec spec = load_spec(folder, &model->config);
+  for (const Expected& e : expected_tensors(spec))
+    model->params.add(e.name, ops::empty(e.shape, dtype, at::kMeta));
+  model->decoder = make_decoder(spec, model->params, dtype);
+  return model;
+}
+
 }  // namespace ft

@@ -35,6 +35,10 @@ std::unique_ptr<Model> load_model(const std::filesystem::path& folder,
                                   std::optional<at::ScalarType> dtype, at::Device device,
                                   const QuantizationConfig* quantization = nullptr);
 
+/// The model of a folder without its weights, from config.json alone: every parameter is a meta
+/// tensor of `dtype`.
+std::unique_ptr<Model> outline_model(const std::filesystem::path& folder, at::ScalarType dtype);
+
 /// A tensor of a stored one: zero copy where the dtype allows.
 Tensor to_tensor(const StoredTensor& stored);
 

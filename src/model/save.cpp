@@ -145,7 +145,7 @@ void copy_tokenizer_files(const fs::path& from, const fs::path& to) {
   for (const char* name : {"tokenizer.json", "tokenizer_config.json", "tokenizer.model",
                            "special_tokens_map.json", "added_tokens.json", "vocab.json",
                            "merges.txt", "chat_template.jinja", "chat_template.json"})
-    if (fs::exists(from / name)) write_file(to / name, read_file(from / name));
+    if (fs::exists(from / name)) copy_bytes(from / name, to / name);
 }
 
 void save_model(const Model& model, const NamedTensors& tensors, const SaveOptions& options,
@@ -165,7 +165,7 @@ void save_model(const Model& model, const NamedTensors& tensors, const SaveOptio
   if (has_vision)
     copied.insert(copied.end(), {"preprocessor_config.json", "processor_config.json"});
   for (const char* name : copied)
-    if (fs::exists(model.folder / name)) write_file(folder / name, read_file(model.folder / name));
+    if (fs::exists(model.folder / name)) copy_bytes(model.folder / name, folder / name);
   copy_tokenizer_files(model.folder, folder);
 }
 

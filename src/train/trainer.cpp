@@ -12,6 +12,7 @@
 #include "infer/generate.h"
 #include "kernels/device.h"
 #include "train/evaluate.h"
+#include "train/memory_plan.h"
 #include "train/output_folder.h"
 #include "train/report.h"
 #include "train/resolve.h"
@@ -60,6 +61,28 @@ void Trainer::prepare_data() {
   }
   loader_.emplace(train_, config_);
   num_steps_ = loader_->num_steps();
+}
+
+void Trainer::plan_run() {
+  const Model& model = *session_.model;
+  int64_t program = 0;
+  if (model.device.is_cpu()) {
+    program = resident_memory();
+    const auto drop = [&](const Tensor& t) {
+      if (t.defined()) program -= static_cast<int64_t>(t.nbytes());
+    };
+    for (const Param& p : model.params.all()) {
+      if (!p.is_mapped) drop(p.value);  // those in the file are not touched yet
+      if (!p.quantized) continue;
+      for (const Tensor* t :
+           {&p.quantized->codes, &p.quantized->absmax, &p.quantized->nested_absmax})
+        drop(*t);
+    }
+  }
+  const auto outline = outline_of_run(config_);
+  planned_bytes_ =
+      plan_memory(config_, *outline, largest_batch(*loader_), model.device.is_cuda(), program)
+          .peak();
 }
 
 void Trainer::prepare_model() {
@@ -135,6 +158,7 @@ int Trainer::run() {
   const auto start = Clock::now();
   session_ = open_session(config_, std::nullopt);
   prepare_data();
+  plan_run();
   prepare_model();
   make_folders(output_);
   const FolderLock lock(output_);
@@ -347,6 +371,13 @@ void Trainer::finish() {
       {"peak_memory_bytes", peak_memory(session_.model->device)},
       {"best_eval_loss", state_.best_eval_loss ? Json(*state_.best_eval_loss) : Json()},
       {"final_eval_loss", state_.last_eval_loss ? Json(*state_.last_eval_loss) : Json()}});
+  const int64_t measured = peak_memory(session_.model->device);
+  char text[96];
+  std::snprintf(
+      text, sizeof text, "planned %.2f GiB, measured %.2f GiB (%+.1f %%)",
+      static_cast<double>(planned_bytes_) / 0x1p30, static_cast<double>(measured) / 0x1p30,
+      100.0 * static_cast<double>(planned_bytes_ - measured) / static_cast<double>(measured));
+  log_info("memory     ", text);
   log_info("done       ", state_.step, " steps in ", duration_text(state_.seconds), "; result in ",
            (output_ / "final").string());
 }

@@ -20,6 +20,8 @@ class Trainer {
  private:
   void prepare_model();
   void prepare_data();
+  /// Predicts the peak, which finish() compares with what was measured.
+  void plan_run();
   void report_start() const;
   void continue_from_checkpoint();
   int loop();
@@ -47,7 +49,7 @@ class Trainer {
   std::optional<MetricsFile> metrics_;
   ProgressLine progress_;
   TrainState state_;
-  int64_t num_steps_ = 0, saved_step_ = -1, resumed_step_ = 0;
+  int64_t num_steps_ = 0, saved_step_ = -1, resumed_step_ = 0, planned_bytes_ = 0;
   double peak_rate_, run_seconds_ = 0;
 };
 

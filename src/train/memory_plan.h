@@ -1,0 +1,44 @@
+// What a run will need, by part, from config.json alone: the arithmetic is in memory_plan.cpp and
+// nowhere else.
+#pragma once
+
+#include <memory>
+
+#include "data/loader.h"
+#include "finetune/config.h"
+#include "model/load.h"
+
+namespace ft {
+
+/// The largest micro-batch of a run.
+struct BatchSize {
+  int64_t tokens = 0;
+  int64_t targets = 0;   ///< rows of it that have a target
+  int64_t document = 0;  ///< tokens of its longest document
+};
+
+/// The largest numbers among the micro-batches of a run's first epoch.
+BatchSize largest_batch(Loader& loader);
+
+/// Bytes at the moment of the peak.
+struct MemoryPlan {
+  int64_t weights = 0, adapter = 0, gradients = 0, optimizer = 0, activations = 0, logits = 0,
+          buffers = 0;
+  int64_t peak() const {
+    return weights + adapter + gradients + optimizer + activations + logits + buffers;
+  }
+};
+
+/// A model with the shapes and the trained tensors of the run that `config` describes, and no
+/// weights: every parameter is a meta tensor. lora.resume_from must have been resolved.
+std::unique_ptr<Model> outline_of_run(const RunConfig& config);
+
+/// The micro-batch of config's batch_size and max_length when every row is full and all is trained.
+BatchSize full_batch(const RunConfig& config);
+
+/// `outline`: outline_of_run(config). `program_bytes`: the program with tokenizer and data but
+/// without a model, as resident_memory() counts it; 0 on CUDA, whose peak is the device's.
+MemoryPlan plan_memory(const RunConfig& config, Model& outline, const BatchSize& batch,
+                       bool is_cuda, int64_t program_bytes);
+
+}  // namespace ft

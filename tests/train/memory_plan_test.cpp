@@ -1,0 +1,69 @@
+// The plan's arithmetic on a small model: parts that can be counted by hand, and what must grow or
+// shrink with what.
+#include "train/memory_plan.h"
+
+#include <gtest/gtest.h>
+
+#include "adapters/adapters.h"
+#include "cli/tiny_run.h"
+
+namespace ft {
+namespace {
+
+RunConfig small_run(const std::string& method) {
+  RunConfig config;
+  config.model = tiny_model().string();
+  config.method = method;
+  config.data.max_length = 256;
+  return config;
+}
+
+MemoryPlan plan_of(const RunConfig& config, bool is_cuda = false) {
+  const auto outline = outline_of_run(config);
+  return plan_memory(config, *outline, full_batch(config), is_cuda, 0);
+}
+
+TEST(MemoryPlan, CountsWeightsAndStateOfARealModel) {
+  RunConfig config = small_run("full");
+  const auto model = load_model(config.model, at::kBFloat16, at::kCPU);
+  const int64_t all = model->params.num_elements(false);
+  config.train.master_weights = "kahan";
+  EXPECT_EQ(plan_of(config).weights, 2 * all);
+  EXPECT_EQ(plan_of(config).optimizer, 10 * all);  // two float32 moments and 2 bytes carried along
+  config.train.master_weights = "float32";
+  EXPECT_EQ(plan_of(config).optimizer, 12 * all);
+  config.train.optimizer = "paged_adamw";
+  EXPECT_EQ(plan_of(config).optimizer, 4 * all);
+}
+
+TEST(MemoryPlan, CountsTheAdapterThatTheRunWouldTrain) {
+  RunConfig config = small_run("lora");
+  config.lora.modules_to_save = {"lm_head"};
+  const auto model = load_model(config.model, at::kBFloat16, at::kCPU);
+  attach_adapter(*model, config.lora, 1);
+  const int64_t trained = model->params.num_elements(true);
+  const MemoryPlan plan = plan_of(config);
+  EXPECT_EQ(plan.adapter, 4 * trained);
+  EXPECT_EQ(plan.optimizer, 8 * trained);
+}
+
+TEST(MemoryPlan, OrdersWhatTakesMoreAndLess) {
+  const RunConfig lora = small_run("lora");
+  RunConfig kept = lora, longer = lora, accumulated = lora, dora = lora;
+  kept.train.gradient_checkpointing = false;
+  longer.data.max_length = 4096;
+  accumulated.train.gradient_accumulation_steps = 2;
+  dora.lora.use_dora = true;
+  for (const bool is_cuda : {false, true}) {
+    const int64_t peak = plan_of(lora, is_cuda).peak();
+    EXPECT_GT(plan_of(kept, is_cuda).peak(), peak);
+    EXPECT_GT(plan_of(longer, is_cuda).peak(), peak);
+    EXPECT_GT(plan_of(accumulated, is_cuda).gradients, plan_of(lora, is_cuda).gradients);
+    EXPECT_GT(plan_of(dora, is_cuda).adapter, plan_of(lora, is_cuda).adapter);
+    EXPECT_GT(plan_of(small_run("full"), is_cuda).peak(), peak);
+    EXPECT_LT(plan_of(small_run("qlora"), is_cuda).weights, plan_of(lora, is_cuda).weights);
+  }
+}
+
+}  // namespace
+}  // namespace ft
