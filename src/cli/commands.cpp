@@ -3,8 +3,8 @@
 namespace ft {
 
 using Setup = Action(CLI::App& app);
-Setup setup_train, setup_eval, setup_generate, setup_merge, setup_plan, setup_inspect, setup_tokenize,
-    setup_convert, setup_help;
+Setup setup_train, setup_eval, setup_generate, setup_merge, setup_plan, setup_inspect,
+    setup_tokenize, setup_convert, setup_help;
 
 namespace {
 
