@@ -39,6 +39,11 @@ struct AdapterSet {
 AdapterSet attach_adapter(Model& model, const LoraConfig& config, uint64_t seed,
                           ParamStore* store = nullptr);
 
+/// As attach_adapter, on the layers that the PEFT folder's adapter, of settings `config`, has in
+/// this model. Error (input) when there are none.
+AdapterSet attach_as_stored(Model& model, const LoraConfig& config,
+                            const std::filesystem::path& folder, ParamStore* store = nullptr);
+
 /// Puts the adapter of a PEFT folder on the model. Every stored tensor is used and none is missing,
 /// or Error (input). With stores of their own a model can have several adapters, one of them put
 /// on.

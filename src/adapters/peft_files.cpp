@@ -271,6 +271,18 @@ bool are_tied(const std::map<std::string, StoredTensor>& stored, const ModelSpec
 
 }  // namespace
 
+AdapterSet attach_as_stored(Model& model, const LoraConfig& config, const fs::path& folder,
+                            ParamStore* store) {
+  const std::string where = (folder / "adapter_config.json").string();
+  const TargetFilter filter = read_filter(read_json(where), where);
+  try {
+    return attach_adapter(model, resolve_targets(model, config, filter), 0, store);
+  } catch (const Error& e) {  // what is a wrong setting in a configuration is an adapter that does
+                              // not fit here
+    fail_input(where, ": does not fit ", model.folder.string(), ": ", e.what());
+  }
+}
+
 AdapterSet load_adapter(Model& model, const fs::path& folder, ParamStore* store) {
   LoraConfig config = read_adapter_config(folder);
   const fs::path file = folder / "adapter_model.safetensors";
@@ -283,15 +295,7 @@ AdapterSet load_adapter(Model& model, const fs::path& folder, ParamStore* store)
   const ModelSpec& spec = model.decoder.spec;
   std::map<std::string, StoredTensor> stored = read_adapter_tensors(file, spec);
   config.ensure_weight_tying = config.ensure_weight_tying && are_tied(stored, spec);
-  const std::string where = (folder / "adapter_config.json").string();
-  const TargetFilter filter = read_filter(read_json(where), where);
-  AdapterSet set;
-  try {
-    set = attach_adapter(model, resolve_targets(model, config, filter), 0, store);
-  } catch (const Error& e) {  // what is a wrong setting in a configuration is an adapter that does
-                              // not fit here
-    fail_input(where, ": does not fit ", model.folder.string(), ": ", e.what());
-  }
+  AdapterSet set = attach_as_stored(model, config, folder, store);
   at::NoGradGuard guard;
   for (Param* param : set.params) {
     const bool is_tied_copy = config.ensure_weight_tying && spec.is_tied;

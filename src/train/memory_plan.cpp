@@ -259,7 +259,11 @@ std::unique_ptr<Model> outline_of_run(const RunConfig& config) {
     LoraConfig lora = config.lora;
     lora.use_dora = false;  // its magnitudes start from norms of the weights; counted by formula
     lora.init = "default";
-    attach_adapter(*model, lora, 0);
+    if (lora.resume_from) {
+      attach_as_stored(*model, lora, *lora.resume_from);
+    } else {
+      attach_adapter(*model, lora, 0);
+    }
   }
   return model;
 }
