@@ -21,8 +21,8 @@ import traceback
 import warnings
 
 from interop_tools import (  # first: it keeps the libraries off the network
-    CHECKS, LIMIT, LLAMA3, Bench, Failure, adapter_to_peft, check, difference, full_to_transformers, load, load_adapter, logprobs,
-    make_peft_adapter, merged_to_transformers, need, peft_to_ours)
+    CHECKS, LIMIT, LLAMA3, Bench, Failure, adapter_of_4bit_to_peft, adapter_to_peft, check, difference, full_to_transformers, load,
+    load_adapter, logprobs, make_peft_adapter, merged_to_transformers, need, peft_to_ours)
 
 import peft
 import safetensors.torch
@@ -65,6 +65,11 @@ ADAPTERS = {
 
 for title, (variant, settings) in ADAPTERS.items():
     check(f"our adapter in PEFT: {title}")(functools.partial(adapter_to_peft, variant=variant, settings=settings))
+for title in ("all-linear", "all-linear, tied", "DoRA", "bias all",
+              "saved head, tied", "DoRA, saved head"):
+    variant, settings = ADAPTERS[title]
+    check(f"our adapter of a 4-bit base in PEFT: {title}")(functools.partial(
+        adapter_of_4bit_to_peft, variant=variant, settings=settings))
 for title in ("all-linear", "all-linear, tied", "saved head and embedding, tied", "saved head, tied", "bias all",
               "rslora with patterns", "saved norms", "DoRA", "DoRA, saved head", "PiSSA, converted"):
     variant, settings = ADAPTERS[title]

@@ -5,7 +5,7 @@
 #   PYTHON=...    interpreter with torch, transformers, peft and safetensors; otherwise a throw-away one is made with pip
 #   DATA=...      JSONL with messages or question/answer (configs/quickstart_data/train.jsonl)
 #   MODEL=...     model folder (models/smollm2-135m-instruct; see fetch_models.sh)
-#   SETTINGS=...  lora,lora-checkpointing,full,full-checkpointing or some of them
+#   SETTINGS=...  lora, dora, qlora, full, each also with -checkpointing: a list with commas
 #
 # The peer gets tcmalloc where the library is installed (Debian: libtcmalloc-minimal4), because it is faster with it; we run
 # as shipped. The report goes to scripts/bench/results/DATE-cpu.md.

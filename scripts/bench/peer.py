@@ -32,17 +32,22 @@ def row_tensors(documents):
 
 
 def build(args):
+    packing = {}
+    if args.method == "qlora":
+        packing["quantization_config"] = transformers.BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=getattr(torch, args.dtype))
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        args.model, dtype=getattr(torch, args.dtype), attn_implementation="sdpa", local_files_only=True)
+        args.model, dtype=getattr(torch, args.dtype), attn_implementation="sdpa", local_files_only=True, **packing)
     model.config.use_cache = False
     if args.checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    if args.method == "lora":
+    if args.method != "full":
         import peft
         if args.checkpointing:
             model.enable_input_require_grads()
         config = peft.LoraConfig(r=16, lora_alpha=16, lora_dropout=0.0, bias="none", target_modules="all-linear",
-                                 task_type="CAUSAL_LM")
+                                 task_type="CAUSAL_LM", use_dora=args.method == "dora")
         model = peft.get_peft_model(model, config, autocast_adapter_dtype=False)
     model.train()
     return model
@@ -52,7 +57,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True)
     parser.add_argument("--rows", required=True)
-    parser.add_argument("--method", choices=["lora", "full"], required=True)
+    parser.add_argument("--method", choices=["lora", "dora", "qlora", "full"], required=True)
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--checkpointing", action="store_true")
     parser.add_argument("--steps", type=int, required=True)
@@ -63,7 +68,7 @@ def main():
     torch.manual_seed(0)
     model = build(args)
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=2e-4 if args.method == "lora" else 1e-5, weight_decay=0.0, fused=True)
+    optimizer = torch.optim.AdamW(trained, lr=1e-5 if args.method == "full" else 2e-4, weight_decay=0.0, fused=True)
     with open(args.rows, encoding="utf-8") as file:
         rows = [json.loads(line)["documents"] for line in file][:args.steps]
     for number, documents in enumerate(rows, 1):
