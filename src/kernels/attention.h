@@ -29,6 +29,10 @@ Tensor flash_attention_cpu(const Tensor& q, const Tensor& k, const Tensor& v,
 Tensor flash_attention_cuda(const Tensor& q, const Tensor& k, const Tensor& v,
                             const Documents& documents, const AttentionSettings& settings);
 
+/// On the CPU's matrix unit, for what use_matrix_unit() accepts. All settings.
+Tensor unit_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Documents& documents,
+                      const AttentionSettings& settings);
+
 /// Blocks of queries against the keys they see, the probabilities made again in the backward pass:
 /// everything that flash attention does not take (soft caps, float32 on CUDA), on any device.
 Tensor block_attention(const Tensor& q, const Tensor& k, const Tensor& v,

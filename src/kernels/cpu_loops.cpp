@@ -39,11 +39,12 @@ FT_INLINE float rounded(float v) {
   return to_float(t);
 }
 
-/// exp(x) to about 1 unit in the last place: 2^n * p(r), the polynomial of Cephes' expf. Without
-/// branches or calls, so that loops over it vectorise.
+/// exp(x) to about 1 unit in the last place: 2^n * p(r), the polynomial of Cephes' expf; beyond 64
+/// as at 64, where neither it nor its inverse is near to a denormal number, with which a processor
+/// is slow. Without branches or calls, so that loops over it vectorise.
 FT_INLINE float fast_exp(float x) {
-  x = x < -87.0f ? -87.0f : x;  // a NaN stays one
-  x = x > 88.0f ? 88.0f : x;
+  x = x < -64.0f ? -64.0f : x;  // a NaN stays one
+  x = x > 64.0f ? 64.0f : x;
   const float n = (x * 1.44269504088896341f + 12582912.0f) - 12582912.0f;  // rounds to an integer
   const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
   float p = 1.9875691500e-4f;

@@ -12,14 +12,11 @@
 #include "kernels/autograd.h"
 #include "kernels/dispatch.h"
 #include "kernels/kernels.h"
+#include "kernels/matrix_unit.h"
 #include "kernels/mode.h"
 
 namespace ft {
 namespace {
-
-OptTensor optional(const Tensor& t) {
-  return t.defined() ? OptTensor(t) : std::nullopt;
-}
 
 Tensor reference(const Tensor& x, const Tensor& w, const Tensor& bias, const DoraOperands& dora,
                  const Tensor& mask) {
@@ -88,22 +85,27 @@ std::vector<Tensor> backward(const Tensor& dy, const Saved& saved, const DoraCon
   Tensor dots;
   const Tensor g = scale_columns(dy, c.f, z, saved.needs[5] ? &dots : nullptr);  // [N, out]
   if (dots.defined()) grads[5] = dots.div(c.norm);
-  const Tensor gb = g.mm(b.to(dtype)).mul_(c.scale);  // [N, R]
-  const Tensor cast_a = a.to(dtype);
+  const Packed packed(g);
+  const Tensor gb = multiply({{packed, {b, false, c.scale}}});  // [N, R]
+  const Term through_a{Packed(gb), {a}};
   const Tensor rest = c.mask.defined() && (saved.needs[0] || saved.needs[1])
                           ? scale_columns(dy, c.f.sub(1))
                           : Tensor();  // what the dropped input's base term gets
   if (saved.needs[0] && c.mask.defined()) {
-    grads[0] = dy.mm(w).addcmul_(rest.mm(w).addmm_(gb, cast_a), c.mask);
+    grads[0] =
+        multiply({{Packed(dy), {w}}}).addcmul_(multiply({{Packed(rest), {w}}, through_a}), c.mask);
   } else if (saved.needs[0]) {
-    grads[0] = g.mm(w).addmm_(gb, cast_a);
+    grads[0] = multiply({{packed, {w}}, through_a});
   }
   const Tensor dropped = x.defined() && c.mask.defined() ? x.mul(c.mask) : x;
   if (saved.needs[1])
-    grads[1] = rest.defined() ? dy.t().mm(x).addmm_(rest.t(), dropped) : g.t().mm(x);
+    grads[1] = rest.defined() ? multiply({{Packed(dy, true), {x}}, {Packed(rest, true), {dropped}}})
+                              : multiply({{Packed(g, true), {x}}});
   if (saved.needs[2]) grads[2] = dy.sum(0);
-  if (saved.needs[3]) grads[3] = gb.t().mm(dropped).to(a.scalar_type());
-  if (saved.needs[4]) grads[4] = g.t().mm(down).to(b.scalar_type()).mul_(c.scale);
+  if (saved.needs[3]) grads[3] = multiply({{Packed(gb, true), {dropped}}}, {}, a.scalar_type());
+  if (saved.needs[4])  // the narrow side is the left operand
+    grads[4] =
+        multiply({{Packed(down, true), {g}}}, {}, b.scalar_type()).t().contiguous().mul_(c.scale);
   return grads;
 }
 
@@ -127,16 +129,22 @@ Tensor dora_linear(const Tensor& x, const LinearWeight& weight, const Tensor& bi
         const auto dtype = x.scalar_type();
         const Tensor dropped = mask.defined() ? x.mul(mask) : x;
         const Tensor w = weight.in(dtype);
-        Tensor z = ops::linear(dropped, w);  // [N, out]
+        const Packed packed(dropped);
+        const Right base{w, true};
+        const Tensor down = multiply({{packed, {lora.a, true}}});
+        const Tensor z =
+            multiply({{packed, base}, {Packed(down), {lora.b, true, lora.scale}}});  // [N, out]
         Tensor y;
-        if (mask.defined()) y = ops::linear(x, w, optional(bias)).sub_(z);
-        const Tensor down = ops::linear(dropped, lora.a.to(dtype));
-        z.addmm_(down, lora.b.to(dtype).t(), 1, lora.scale);
+        if (mask.defined())
+          y = multiply({{Packed(x), base}}, bias).sub_(multiply({{packed, base}}));
         const Tensor scaled = scale_columns(z, constants.f);
         const bool keeps_x = saved.needs[1] || saved.needs[3];
-        saved.tensors = {
-            keeps_x ? x : Tensor(),       w, lora.a, lora.b, saved.needs[4] ? down : Tensor(),
-            saved.needs[5] ? z : Tensor()};
+        saved.tensors = {keeps_x ? x : Tensor(),
+                         weight.dense,
+                         lora.a,
+                         lora.b,
+                         saved.needs[4] ? down : Tensor(),
+                         saved.needs[5] ? z : Tensor()};
         if (y.defined()) return y.add_(scaled);
         return bias.defined() ? scaled.add_(bias) : scaled;
       },
@@ -152,9 +160,11 @@ Tensor row_squares(const LinearWeight& w) {
 Tensor dora_norm(const LinearWeight& w, const Tensor& squares, const LoraOperands& lora) {
   at::NoGradGuard guard;
   const Tensor a = lora.a.to(at::kFloat), b = lora.b.to(at::kFloat);
-  const Tensor crossed = by_row_blocks(w, [&](const Tensor& block) {
-                           return block.mm(a.t());
-                         }).mul_(2 * lora.scale);                          // [out, R]
+  const Tensor weight = w.quantized ? w.in(w.quantized->stored) : w.dense.detach();
+  const Tensor crossed = multiply({{Packed(a.to(weight.scalar_type())), {weight, true}}}, {},
+                                  at::kFloat)
+                             .t()
+                             .mul(2 * lora.scale);                         // [out, R]
   const Tensor squared = b.mm(a.mm(a.t())).mul_(lora.scale * lora.scale);  // [out, R]
   // Rounding may take the square of a vanishing row below zero; a norm of zero would make f
   // infinite.

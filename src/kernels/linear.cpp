@@ -4,9 +4,12 @@
 //   dX = dY W + s mask * (dY B) A,   dA = s (dY B)^T drop(x),   dB = s dY^T (drop(x) A^T)
 // A and B are float32 (they are what is trained) and are cast to x's dtype at use. A W in four bits
 // is made a matrix here and again in the backward pass, and never saved (but by the plain twin).
+// s is part of the cast B. On the CPU's matrix unit the adapter's term is summed with the big
+// product before the one rounding: in bfloat16 its first steps would else be lost.
 #include "base/error.h"
 #include "kernels/autograd.h"
 #include "kernels/kernels.h"
+#include "kernels/matrix_unit.h"
 #include "kernels/mode.h"
 
 namespace ft {
@@ -25,25 +28,36 @@ std::vector<Tensor> backward(const Tensor& dy, const Saved& saved,
                              const std::shared_ptr<const QuantizedWeight>& quantized, double scale,
                              const Tensor& mask) {
   // saved: x (when something needs it), w, a, b, x A^T. Inputs: x, w, bias, a, b.
-  const Tensor &x = saved.tensors[0], &a = saved.tensors[2], &b = saved.tensors[3];
-  const Tensor& down = saved.tensors[4];
+  const Tensor &x = saved.tensors[0], &w = saved.tensors[1], &a = saved.tensors[2],
+               &b = saved.tensors[3], &down = saved.tensors[4];
+  const auto dtype = dy.scalar_type();
   std::vector<Tensor> grads(5);
-  if (saved.needs[0])
-    grads[0] = dy.mm(LinearWeight{saved.tensors[1], quantized}.in(dy.scalar_type()));
-  if (saved.needs[1]) grads[1] = dy.t().mm(x);
+  const auto input_gradient = [&](const Packed& packed, const std::vector<Term>& more) {
+    std::vector<Term> terms = {{packed, {LinearWeight{w, quantized}.in(dtype)}}};
+    terms.insert(terms.end(), more.begin(), more.end());
+    return multiply(terms);
+  };
+  if (saved.needs[1]) grads[1] = multiply({{Packed(dy, true), {x}}});
   if (saved.needs[2]) grads[2] = dy.sum(0);
-  if (!a.defined()) return grads;
-  const Tensor dyb = dy.mm(b.to(dy.scalar_type())).mul_(scale);  // [N, R]
-  const Tensor cast_a = a.to(dy.scalar_type());
-  if (saved.needs[0]) {
-    if (mask.defined()) {
-      grads[0].add_(dyb.mm(cast_a).mul_(mask));
-    } else {
-      grads[0].addmm_(dyb, cast_a);
-    }
+  const Packed packed(dy);
+  if (!a.defined()) {
+    if (saved.needs[0]) grads[0] = input_gradient(packed, {});
+    return grads;
   }
-  if (saved.needs[3]) grads[3] = dyb.t().mm(mask.defined() ? x.mul(mask) : x).to(a.scalar_type());
-  if (saved.needs[4]) grads[4] = dy.t().mm(down).to(b.scalar_type()).mul_(scale);
+  const Tensor dyb = multiply({{packed, {b, false, scale}}});  // [N, R]
+  const Packed packed_dyb(dyb);
+  const Term through_a{packed_dyb, {a}};
+  if (saved.needs[0] && mask.defined()) {
+    grads[0] = input_gradient(packed, {}).add_(multiply({through_a}).mul_(mask));
+  } else if (saved.needs[0]) {
+    grads[0] = input_gradient(packed, {through_a});
+  }
+  if (saved.needs[3])
+    grads[3] =
+        multiply({{Packed(dyb, true), {mask.defined() ? x.mul(mask) : x}}}, {}, a.scalar_type());
+  if (saved.needs[4])  // the narrow side is the left operand
+    grads[4] =
+        multiply({{Packed(down, true), {dy}}}, {}, b.scalar_type()).t().contiguous().mul_(scale);
   return grads;
 }
 
@@ -60,12 +74,17 @@ Tensor run(const Tensor& x, const LinearWeight& w, const Tensor& bias, const Lor
   return apply(
       {x, w.dense, bias, a, b},
       [&](Saved& saved) {
-        Tensor y =
-            ops::linear(x, w.in(x.scalar_type()), bias.defined() ? OptTensor(bias) : std::nullopt);
-        Tensor down;
+        const auto dtype = x.scalar_type();
+        const Packed packed(x);
+        const Right weight{w.in(dtype), true};
+        Tensor y, down;
         if (lora) {
-          down = ops::linear(mask.defined() ? x.mul(mask) : x, a.to(x.scalar_type()));
-          y.addmm_(down, b.to(x.scalar_type()).t(), 1, scale);
+          const Right through_a{a, true};
+          down = mask.defined() ? multiply({{Packed(x.mul(mask)), through_a}})
+                                : multiply({{packed, through_a}});
+          y = multiply({{packed, weight}, {Packed(down), {b, true, scale}}}, bias);
+        } else {
+          y = multiply({{packed, weight}}, bias);
         }
         const bool keep_x = saved.needs[1] || saved.needs[3];
         saved.tensors = {keep_x ? x : Tensor(), w.dense, a, b, saved.needs[4] ? down : Tensor()};

@@ -8,6 +8,7 @@
 #include "kernels/autograd.h"
 #include "kernels/dispatch.h"
 #include "kernels/kernels.h"
+#include "kernels/matrix_unit.h"
 #include "kernels/mode.h"
 
 namespace ft {
@@ -16,9 +17,15 @@ namespace {
 constexpr int64_t kRowMultiple =
     64;  // oneDNN compiles and keeps its products per shape: few shapes on the CPU
 
-/// Rows a chunk: enough for the product to run at speed, as long as its logits stay small.
-int64_t chunk_rows(const Tensor& h, const Tensor& w) {
-  const int64_t limit = int64_t{h.is_cuda() ? 192 : 64} << 20, most = h.is_cuda() ? 4096 : 1024;
+/// Rows a chunk: enough for the product to run at speed, as long as its logits stay small. The
+/// matrix unit makes nothing beside them, and so may have more; but a soft cap needs them twice,
+/// and `more` stands for a gradient of w.
+int64_t chunk_rows(const Tensor& h, const Tensor& w, bool more) {
+  const int64_t limit = int64_t{h.is_cuda()                   ? 192
+                                : use_matrix_unit(h) && !more ? 128
+                                                              : 64}
+                        << 20,
+                most = h.is_cuda() ? 4096 : 1024;
   const int64_t fitting = limit / (w.size(0) * h.element_size());
   return std::clamp<int64_t>(fitting / kRowMultiple * kRowMultiple, kRowMultiple, most);
 }
@@ -57,8 +64,8 @@ Tensor row_losses(Tensor& logits, const Tensor& targets, bool overwrite) {
 /// Losses of rows h [n, C]; with `overwrite` also d loss / d (h W^T) in `logits`.
 Tensor chunk_losses(const Tensor& h, const Tensor& w, const Tensor& targets, double softcap,
                     bool overwrite, Tensor& logits) {
-  logits = Tensor();                        // the last chunk's go before there are new ones
-  logits = soft_cap(h.mm(w.t()), softcap);  // [n, V]
+  logits = Tensor();  // the last chunk's go before there are new ones
+  logits = soft_cap(multiply({{Packed(h), {w, true}}}), softcap);  // [n, V]
   if (softcap == 0 || !overwrite) return row_losses(logits, targets, overwrite);
   // d cap tanh(l / cap) / dl = 1 - tanh^2
   const Tensor slope = logits.div(softcap).square_().neg_().add_(1);
@@ -87,7 +94,7 @@ Supervised supervised(const Tensor& targets) {
 Tensor loss_and_gradients(const Tensor& h, const Tensor& w, const Tensor& targets, double softcap,
                           Tensor& dh, Tensor& dw) {
   const Supervised s = supervised(targets);
-  const int64_t n = s.rows.size(0), step = chunk_rows(h, w);
+  const int64_t n = s.rows.size(0), step = chunk_rows(h, w, softcap != 0 || dw.defined());
   // Not n, which filled up may be as many as there are rows of h without being the same ones.
   const bool all = s.count == h.size(0), gradients = dh.defined() || dw.defined();
   Tensor total = ops::zeros({}, at::kDouble, h.device()), logits;
@@ -99,8 +106,10 @@ Tensor loss_and_gradients(const Tensor& h, const Tensor& w, const Tensor& target
                                        softcap, gradients, logits);
     total.add_(losses.narrow(0, 0, real).to(at::kDouble).sum());
     if (gradients && real < count) logits.narrow(0, real, count - real).zero_();
-    if (dh.defined()) dh.index_copy_(0, rows.narrow(0, 0, real), logits.mm(w).narrow(0, 0, real));
-    if (dw.defined()) dw.add_(logits.t().mm(part));
+    if (dh.defined())
+      dh.index_copy_(0, rows.narrow(0, 0, real),
+                     multiply({{Packed(logits), {w}}}).narrow(0, 0, real));
+    if (dw.defined()) dw.add_(multiply({{Packed(logits, true), {part}}}, {}, wide_dtype(w)));
   }
   return total.to(wide_dtype(h));
 }
@@ -139,7 +148,7 @@ Tensor token_losses(const Tensor& h, const Tensor& w, const Tensor& targets, dou
   at::NoGradGuard guard;
   const Tensor cast_w = w.to(h.scalar_type());
   const Supervised s = supervised(targets);
-  const int64_t n = s.rows.size(0), step = chunk_rows(h, w);
+  const int64_t n = s.rows.size(0), step = chunk_rows(h, w, softcap != 0);
   Tensor losses = ops::zeros({h.size(0)}, wide_dtype(h), h.device()), logits;
   for (int64_t begin = 0; begin < s.count; begin += step) {
     const int64_t count = std::min(step, n - begin), real = std::min(count, s.count - begin);

@@ -12,6 +12,7 @@
 #include "adapters/adapters.h"
 #include "kernels/device.h"
 #include "kernels/kernels.h"
+#include "kernels/matrix_unit.h"
 
 namespace ft {
 namespace {
@@ -38,6 +39,11 @@ struct Facts {
   bool is_adapted() const { return config.method != "full"; }
   bool is_quantised() const { return config.method == "qlora"; }
 };
+
+/// bfloat16 on the CPU's matrix unit, whose code keeps no buffers and no code per shape.
+bool is_on_unit(const Facts& f) {
+  return !f.is_cuda && f.e == 2 && has_matrix_unit() && f.config.kernels != "reference";
+}
 
 /// A 4-bit weight: half a byte, and a scale per block: float32, or with double quantisation one
 /// byte and a float32 per 256 scales and the float32 mean of all.
@@ -133,17 +139,23 @@ int64_t kept_by_block(const Facts& f, const Block& b) {
 ///   MLP, when gate's and up's gradients are made: those 2 F, and the gradient of the block's
 ///   output that waits for the residual, C. The gradient of down's input takes the place of what
 ///   down kept. Attention: dq, dk, dv, one document's copies of them, C for the residual; layers
-///   with a window sum dk and dv in float32. On CUDA flash attention sums dq in float32, D rounded
-///   up to 32.
+///   with a window sum dk and dv in float32. The matrix unit's code has instead, per thread, one
+///   key head's dk and dv in float32 and k twice and v as tiles. On CUDA flash attention sums dq in
+///   float32, D rounded up to 32.
 int64_t backward_of_block(const Facts& f) {
   const ModelSpec& s = f.spec;
   const int64_t C = s.hidden_size, F = s.intermediate_size, q = s.num_heads * s.head_dim,
                 kv = s.num_kv_heads * s.head_dim;
   const int64_t mlp = f.N * (2 * F + C) * f.e;
-  int64_t attention = f.N * (C + 2 * q + 2 * kv) * f.e + f.T * (q + 2 * kv) * f.e;
+  int64_t attention = f.N * (C + 2 * q + 2 * kv) * f.e;
+  if (is_on_unit(f)) {
+    attention += num_threads() * f.T * s.head_dim * (2 * 4 + 3 * f.e);
+  } else {
+    attention += f.T * (q + 2 * kv) * f.e;
+  }
   if (f.is_cuda) attention += f.N * s.num_heads * round_up(s.head_dim, 32) * 4;
   const bool has_long = std::ranges::any_of(s.windows, [&](int64_t w) { return w > 0 && f.T > w; });
-  if (has_long && !f.is_cuda) attention += 2 * f.N * kv * 4;
+  if (has_long && !f.is_cuda && !is_on_unit(f)) attention += 2 * f.N * kv * 4;
   // What the block kept of its MLP is gone by then: gate, up and down's input.
   attention -= f.N * 3 * F * f.e;
   return std::max(mlp, attention);
@@ -159,7 +171,9 @@ int64_t dequantised_bytes(const Facts& f) {
 
 /// Rows of logits at a time: chunk_rows() of kernels/linear_cross_entropy.cpp.
 int64_t chunk_rows(const Facts& f) {
-  const int64_t limit = (f.is_cuda ? 192 : 64) * kMiB, most = f.is_cuda ? 4096 : 1024;
+  const bool spare =
+      is_on_unit(f) && f.spec.logit_softcap == 0 && !f.model.decoder.head->is_trainable();
+  const int64_t limit = (f.is_cuda ? 192 : spare ? 128 : 64) * kMiB, most = f.is_cuda ? 4096 : 1024;
   const int64_t fitting = limit / (f.spec.vocab_size * f.e);
   return std::min(f.n,
                   std::clamp<int64_t>(fitting / kRowMultiple * kRowMultiple, kRowMultiple, most));
@@ -237,16 +251,17 @@ void add_step(const Facts& f, MemoryPlan& plan) {
 ///   CUDA: allocations are rounded up to 512 bytes, half of that for each of the tensors that live
 ///   through the step; cuBLAS keeps a workspace of 32 MiB (Hopper) for its stream.
 ///   CPU: the program itself, and what a step adds to it whatever the model, as smaps shows it for
-///   a Llama of 135M and a Gemma 3 of 270M: 18 MiB of LibTorch's code that no one touched before;
-///   per thread three packing buffers of 4 MiB that MKL keeps; and what oneDNN compiled, about 0.3
-///   MiB a shape with its code, some 50 shapes for the linear layers and 100 for the inner products
-///   of attention, whose blocks end where documents end. Documents of new lengths add to these.
+///   a Llama of 135M and a Gemma 3 of 270M: 18 MiB of LibTorch's code that no one touched before.
+///   Where LibTorch multiplies, per thread three packing buffers of 4 MiB that MKL keeps; and what
+///   oneDNN compiled, about 0.3 MiB a shape with its code, some 50 shapes for the linear layers and
+///   100 for the inner products of attention, whose blocks end where documents end. Documents of
+///   new lengths add to these.
 int64_t buffer_bytes(const Facts& f, int64_t program_bytes) {
   if (f.is_cuda) {
     const auto tensors = static_cast<int64_t>(f.model.params.all().size());
     return 4 * tensors * 256 + 32 * kMiB;
   }
-  return program_bytes + (18 + 12 * num_threads() + 45) * kMiB;
+  return program_bytes + (18 + (is_on_unit(f) ? 0 : 12 * num_threads() + 45)) * kMiB;
 }
 
 }  // namespace
