@@ -276,12 +276,15 @@ bool has_matrix_unit() {
 }
 
 bool use_matrix_unit(const Tensor& x) {
-  return has_matrix_unit() && use_cpu_loops(x) && x.scalar_type() == at::kBFloat16;
+  return kernel_mode() == KernelMode::kAuto && x.scalar_type() == at::kBFloat16 &&
+         use_cpu_loops(x) && has_matrix_unit();
 }
 
 Packed::Packed(const Tensor& x, bool transposed)
-    : rows_(x.size(transposed ? 1 : 0)), inner_(x.size(transposed ? 0 : 1)) {
-  if (use_matrix_unit(x) && inner_ <= kMaxInner) {
+    : rows_(x.size(transposed ? 1 : 0)),
+      inner_(x.size(transposed ? 0 : 1)),
+      is_on_unit_(use_matrix_unit(x)) {
+  if (is_on_unit_ && inner_ <= kMaxInner) {
     tiles_ = pack(x, transposed);
   } else {
     plain_ = transposed ? x.t() : x;
@@ -292,9 +295,7 @@ Tensor multiply(const std::vector<Term>& terms, const Tensor& bias,
                 std::optional<at::ScalarType> dtype) {
   const Packed& left = terms[0].left;
   const auto type = dtype.value_or(left.dtype());
-  return left.tiles().defined() || use_matrix_unit(left.plain())
-             ? unit_multiply(terms, bias, type)
-             : plain_multiply(terms, bias, type);
+  return left.is_on_unit() ? unit_multiply(terms, bias, type) : plain_multiply(terms, bias, type);
 }
 
 }  // namespace ft

@@ -25,6 +25,7 @@ class Packed {
   explicit Packed(const Tensor& x, bool transposed = false);
 
   int64_t rows() const { return rows_; }
+  bool is_on_unit() const { return is_on_unit_; }
   at::ScalarType dtype() const { return tiles_.defined() ? at::kBFloat16 : plain_.scalar_type(); }
   int64_t inner() const { return inner_; }
   /// [ceil(M / 32), ceil(K / 32), 2, 16, 32] for the unit, zero where there is no element;
@@ -35,6 +36,7 @@ class Packed {
 
  private:
   int64_t rows_, inner_;
+  bool is_on_unit_;
   Tensor tiles_, plain_;
 };
 

@@ -11,13 +11,17 @@ void set_kernel_mode(KernelMode mode) {
   current = mode;
 }
 
+KernelMode kernel_mode() {
+  return current;
+}
+
 bool use_cpu_loops(const Tensor& x) {
-  return current == KernelMode::kAuto && x.is_cpu() && x.is_contiguous() &&
+  return current != KernelMode::kReference && x.is_cpu() && x.is_contiguous() &&
          (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
 }
 
 bool use_cuda_kernels(const Tensor& x) {
-  return cuda::kBuilt && current == KernelMode::kAuto && x.is_cuda() && x.is_contiguous() &&
+  return cuda::kBuilt && current != KernelMode::kReference && x.is_cuda() && x.is_contiguous() &&
          (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16 ||
           x.scalar_type() == at::kHalf);
 }

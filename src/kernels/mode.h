@@ -5,9 +5,11 @@
 
 namespace ft {
 
-enum class KernelMode { kAuto, kReference };
+/// kNoMatrixUnit: as kAuto on a processor that has none (for tests).
+enum class KernelMode { kAuto, kReference, kNoMatrixUnit };
 
 void set_kernel_mode(KernelMode mode);
+KernelMode kernel_mode();
 /// True where the hand-written CPU loops serve: mode auto, a CPU tensor, contiguous, float32 or
 /// bfloat16.
 bool use_cpu_loops(const Tensor& x);

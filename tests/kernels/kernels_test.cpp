@@ -5,6 +5,7 @@
 #include "data/batch.h"
 #include "kernels/compare.h"
 #include "kernels/device.h"
+#include "kernels/matrix_unit.h"
 
 namespace ft {
 namespace {
@@ -156,6 +157,22 @@ const OpCase kLargeOps[] = {
      kFlashFactor},
     {"attention_softcap_large", attention_sizes(700, 4, 2, 64),
      attend({{0, 1, 70, 700}}, {0.125, 130, 2})},
+    {"linear_large",
+     {{70, 300}, {517, 300}, {517}},
+     [](const Inputs& in) {
+       return linear(in[0], {in[1], nullptr}, in[2]);
+     }},
+    {"linear_long_sum",
+     {{33, 5000}, {40, 5000}},
+     [](const Inputs& in) {
+       return linear(in[0], {in[1], nullptr}, {});
+     }},
+    {"lora_large",
+     {{70, 300}, {517, 300}, {517}, {16, 300}, {517, 16}},
+     [](const Inputs& in) { return adapted(in, 0); }},
+    {"lora_dropout_large",
+     {{70, 300}, {517, 300}, {517}, {33, 300}, {517, 33}},
+     [](const Inputs& in) { return adapted(in, 0.2); }},
     {"dora_large",
      {{70, 300}, {517, 300}, {517}, {16, 300}, {517, 16}, {517}},
      [](const Inputs& in) { return dora(in, 0.2); }},
@@ -179,10 +196,12 @@ std::vector<Tensor> inputs_of(const OpCase& c) {
   return inputs;
 }
 
-void compare_on(at::Device device, const OpCase& c, at::ScalarType dtype) {
+void compare_on(at::Device device, const OpCase& c, at::ScalarType dtype,
+                KernelMode mode = KernelMode::kAuto) {
   SCOPED_TRACE(toString(dtype));
   std::vector<Tensor> inputs;
   for (const Tensor& x : inputs_of(c)) inputs.push_back(x.to(dtype).to(at::kDouble));
+  set_kernel_mode(mode);
   const auto fused = output_and_gradients(c.op, inputs, dtype, device);
   const PlainTwins plain;
   expect_as_exact(fused, output_and_gradients(c.op, inputs, dtype),
@@ -194,6 +213,11 @@ class KernelOps : public testing::TestWithParam<OpCase> {};
 TEST_P(KernelOps, CpuLoopsAsPlain) {
   for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16})
     compare_on(at::kCPU, GetParam(), dtype);
+}
+
+TEST_P(KernelOps, CpuLoopsWithoutMatrixUnitAsPlain) {
+  if (!has_matrix_unit()) GTEST_SKIP() << "no matrix unit: CpuLoopsAsPlain is this test";
+  compare_on(at::kCPU, GetParam(), at::kBFloat16, KernelMode::kNoMatrixUnit);
 }
 
 TEST_P(KernelOps, CudaKernelsAsPlain) {
