@@ -138,15 +138,15 @@ int64_t kept_by_block(const Facts& f, const Block& b) {
 /// The largest moment of a block's backward pass beyond what it keeps.
 ///   MLP, when gate's and up's gradients are made: those 2 F, and the gradient of the block's
 ///   output that waits for the residual, C. The gradient of down's input takes the place of what
-///   down kept. Attention: dq, dk, dv, one document's copies of them, C for the residual; layers
-///   with a window sum dk and dv in float32. The matrix unit's code has instead, per thread, one
-///   key head's dk and dv in float32 and k twice and v as tiles. On CUDA flash attention sums dq in
-///   float32, D rounded up to 32.
+///   down kept; the matrix unit has one of the 2 F as tiles, too. Attention: dq, dk, dv, one
+///   document's copies of them, C for the residual; layers with a window sum dk and dv in float32.
+///   The matrix unit's code has instead, per thread, one key head's dk and dv in float32 and k
+///   twice and v as tiles. On CUDA flash attention sums dq in float32, D rounded up to 32.
 int64_t backward_of_block(const Facts& f) {
   const ModelSpec& s = f.spec;
   const int64_t C = s.hidden_size, F = s.intermediate_size, q = s.num_heads * s.head_dim,
                 kv = s.num_kv_heads * s.head_dim;
-  const int64_t mlp = f.N * (2 * F + C) * f.e;
+  const int64_t mlp = f.N * ((is_on_unit(f) ? 3 : 2) * F + C) * f.e;
   int64_t attention = f.N * (C + 2 * q + 2 * kv) * f.e;
   if (is_on_unit(f)) {
     attention += num_threads() * f.T * s.head_dim * (2 * 4 + 3 * f.e);
@@ -181,13 +181,14 @@ int64_t chunk_rows(const Facts& f) {
 
 /// The head and the loss, with r rows at a time: logits r V (three times for a moment under a soft
 /// cap), those rows of the hidden states and of their gradient, 2 r C. A trained head [V, C] has a
-/// float32 sum 4 V C, to which the chunk's share is added: e V C as the product leaves it, and
-/// again in float32. A float32 head beside an adapter is cast first, e V C.
+/// float32 sum 4 V C, to which the chunk's share is added: e V C as LibTorch's product leaves it,
+/// and again in float32, which the matrix unit's is from the start. A float32 head beside an
+/// adapter is cast first, e V C.
 int64_t head_bytes(const Facts& f) {
   const int64_t r = chunk_rows(f), V = f.spec.vocab_size, C = f.spec.hidden_size;
   int64_t bytes = r * V * f.e * (f.spec.logit_softcap != 0 ? 3 : 1) + 2 * r * C * f.e;
   const Tensor& w = f.model.decoder.head->value;
-  if (w.requires_grad()) bytes += V * C * (4 + f.e + (f.e == 4 ? 0 : 4));
+  if (w.requires_grad()) bytes += V * C * (is_on_unit(f) ? 8 : f.e == 4 ? 8 : 8 + f.e);
   if (static_cast<int64_t>(w.element_size()) != f.e) bytes += V * C * f.e;
   return bytes;
 }
@@ -252,6 +253,7 @@ void add_step(const Facts& f, MemoryPlan& plan) {
 ///   through the step; cuBLAS keeps a workspace of 32 MiB (Hopper) for its stream.
 ///   CPU: the program itself, and what a step adds to it whatever the model, as smaps shows it for
 ///   a Llama of 135M and a Gemma 3 of 270M: 18 MiB of LibTorch's code that no one touched before.
+///   Packing a 4-bit base while loading leaves 8 MiB. The matrix unit's code has 8 MiB of panels.
 ///   Where LibTorch multiplies, per thread three packing buffers of 4 MiB that MKL keeps; and what
 ///   oneDNN compiled, about 0.3 MiB a shape with its code, some 50 shapes for the linear layers and
 ///   100 for the inner products of attention, whose blocks end where documents end. Documents of
@@ -261,7 +263,8 @@ int64_t buffer_bytes(const Facts& f, int64_t program_bytes) {
     const auto tensors = static_cast<int64_t>(f.model.params.all().size());
     return 4 * tensors * 256 + 32 * kMiB;
   }
-  return program_bytes + (18 + (is_on_unit(f) ? 0 : 12 * num_threads() + 45)) * kMiB;
+  const int64_t packing = f.is_quantised() ? 8 : 0;
+  return program_bytes + (packing + (is_on_unit(f) ? 26 : 18 + 12 * num_threads() + 45)) * kMiB;
 }
 
 }  // namespace
