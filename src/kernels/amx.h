@@ -7,9 +7,6 @@
 // the result is 2 x 2 tiles, which with two tiles of each operand fills the unit's eight registers.
 #pragma once
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define FT_HAS_AMX 1
-
 #include <immintrin.h>
 
 #include <algorithm>
@@ -187,5 +184,3 @@ inline BlockFunction block_for(int64_t rows, int64_t cols) {
 }
 
 }  // namespace ft::amx
-
-#endif

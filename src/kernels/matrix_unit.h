@@ -60,4 +60,13 @@ struct Term {
 Tensor multiply(const std::vector<Term>& terms, const Tensor& bias = {},
                 std::optional<at::ScalarType> dtype = std::nullopt);
 
+/// What the processor's code provides (matrix_unit_amx.cpp, matrix_unit_none.cpp).
+namespace unit {
+/// Length of a sum that is made in one pass, so that packed panels stay in the second-level cache.
+constexpr int64_t kMaxInner = 2048;
+bool probe();
+Tensor pack(const Tensor& x, bool transposed);
+Tensor multiply(const std::vector<Term>& terms, const Tensor& bias, at::ScalarType dtype);
+}  // namespace unit
+
 }  // namespace ft

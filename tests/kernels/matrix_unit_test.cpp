@@ -2,8 +2,8 @@
 // several; on the matrix unit and by LibTorch.
 #include "kernels/matrix_unit.h"
 
-#include "kernels/compare.h"
 #include "finetune/run.h"
+#include "kernels/compare.h"
 #include "kernels/device.h"
 
 namespace ft {

@@ -19,8 +19,6 @@
 
 namespace ft {
 
-#ifdef FT_HAS_AMX
-
 namespace {
 
 using namespace amx;
@@ -394,14 +392,5 @@ Tensor unit_attention(const Tensor& q, const Tensor& k, const Tensor& v, const D
         return {dq, dk, dv};
       });
 }
-
-#else
-
-Tensor unit_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Documents& documents,
-                      const AttentionSettings& settings) {
-  return block_attention(q, k, v, documents, settings);
-}
-
-#endif
 
 }  // namespace ft
