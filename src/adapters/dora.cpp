@@ -13,11 +13,12 @@ LinearWeight base_weight(const Linear& base) {
 DoraAdapter::DoraAdapter(LoraAdapter lora, Param& magnitude, const Linear& base)
     : lora_(std::move(lora)), magnitude_(&magnitude), squares_(row_squares(base_weight(base))) {}
 
-const Tensor& DoraAdapter::norm(const Linear& base, const LoraOperands& lora) const {
+const Tensor& DoraAdapter::norm(const Linear& base, const LoraOperands& lora,
+                                at::ScalarType precision) const {
   const uint64_t updates = lora_.state().num_updates;
   const auto versions = static_cast<int64_t>(lora.a._version() + lora.b._version());
   if (!norm_.defined() || norm_updates_ != updates || norm_versions_ != versions) {
-    norm_ = dora_norm(base_weight(base), squares_, lora);
+    norm_ = dora_norm(base_weight(base), squares_, lora, precision);
     norm_updates_ = updates;
     norm_versions_ = versions;
   }
@@ -28,7 +29,7 @@ Tensor DoraAdapter::forward(const Linear& base, const Tensor& x) const {
   const LoraOperands lora = lora_.operands();
   return dora_linear(x, base_weight(base),
                      base.bias ? base.bias->value.to(x.scalar_type()) : Tensor(),
-                     {lora, magnitude_->value, norm(base, lora)});
+                     {lora, magnitude_->value, norm(base, lora, x.scalar_type())});
 }
 
 Tensor DoraAdapter::delta(const Linear& base) const {

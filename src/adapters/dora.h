@@ -13,7 +13,7 @@ class DoraAdapter : public Adapter {
   Tensor delta(const Linear& base) const override;
 
  private:
-  const Tensor& norm(const Linear& base, const LoraOperands& lora) const;
+  const Tensor& norm(const Linear& base, const LoraOperands& lora, at::ScalarType precision) const;
 
   LoraAdapter lora_;
   Param* magnitude_;  ///< [out]

@@ -157,14 +157,19 @@ Tensor row_squares(const LinearWeight& w) {
   return by_row_blocks(w, [](const Tensor& block) { return block.square().sum(1); });
 }
 
-Tensor dora_norm(const LinearWeight& w, const Tensor& squares, const LoraOperands& lora) {
+Tensor dora_norm(const LinearWeight& w, const Tensor& squares, const LoraOperands& lora,
+                 at::ScalarType precision) {
   at::NoGradGuard guard;
   const Tensor a = lora.a.to(at::kFloat), b = lora.b.to(at::kFloat);
-  const Tensor weight = w.quantized ? w.in(w.quantized->stored) : w.dense.detach();
-  const Tensor crossed = multiply({{Packed(a.to(weight.scalar_type())), {weight, true}}}, {},
-                                  at::kFloat)
-                             .t()
-                             .mul(2 * lora.scale);                         // [out, R]
+  Tensor crossed;  // w A^T, [out, R]
+  if (precision == at::kFloat) {
+    crossed = by_row_blocks(w, [&](const Tensor& block) { return block.mm(a.t()); });
+  } else {
+    crossed = multiply({{Packed(a.to(precision)), {w.in(precision), true}}}, {}, at::kFloat)
+                  .t()
+                  .contiguous();
+  }
+  crossed.mul_(2 * lora.scale);
   const Tensor squared = b.mm(a.mm(a.t())).mul_(lora.scale * lora.scale);  // [out, R]
   // Rounding may take the square of a vanishing row below zero; a norm of zero would make f
   // infinite.

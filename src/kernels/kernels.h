@@ -78,7 +78,10 @@ Tensor dora_linear(const Tensor& x, const LinearWeight& w, const Tensor& bias,
                    const DoraOperands& dora);
 /// L2 norm of each row of w + scale B A without making that: w's part `squares` (row_squares(w)) is
 /// kept, the rest are products of rank R. float32 [out].
-Tensor dora_norm(const LinearWeight& w, const Tensor& squares, const LoraOperands& lora);
+/// `precision`: of the product w A^T; float32, or that of the activations, whose rounding the norm
+/// then shares.
+Tensor dora_norm(const LinearWeight& w, const Tensor& squares, const LoraOperands& lora,
+                 at::ScalarType precision = at::kFloat);
 /// Sums of squares of the rows of w [out, in], float32 [out].
 Tensor row_squares(const LinearWeight& w);
 

@@ -40,7 +40,7 @@ Packed::Packed(const Tensor& x, bool transposed)
     : rows_(x.size(transposed ? 1 : 0)),
       inner_(x.size(transposed ? 0 : 1)),
       is_on_unit_(use_matrix_unit(x)) {
-  if (is_on_unit_ && inner_ <= unit::kMaxInner) {
+  if (is_on_unit_ && inner_ <= unit::kMaxInner && rows_ > unit::kFewRows) {
     tiles_ = unit::pack(x, transposed);
   } else {
     plain_ = transposed ? x.t() : x;

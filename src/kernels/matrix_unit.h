@@ -29,7 +29,7 @@ class Packed {
   at::ScalarType dtype() const { return tiles_.defined() ? at::kBFloat16 : plain_.scalar_type(); }
   int64_t inner() const { return inner_; }
   /// [ceil(M / 32), ceil(K / 32), 2, 16, 32] for the unit, zero where there is no element;
-  /// undefined elsewhere, and for long sums, which are packed as they are made.
+  /// undefined elsewhere, and for few rows and long sums, which are packed as they are made.
   const Tensor& tiles() const { return tiles_; }
   /// The operand as a view of x where there are no tiles.
   const Tensor& plain() const { return plain_; }
@@ -64,6 +64,8 @@ Tensor multiply(const std::vector<Term>& terms, const Tensor& bias = {},
 namespace unit {
 /// Length of a sum that is made in one pass, so that packed panels stay in the second-level cache.
 constexpr int64_t kMaxInner = 2048;
+/// Up to so many rows a weight is not packed but read once, in dot products (decoding).
+constexpr int64_t kFewRows = 4;
 bool probe();
 Tensor pack(const Tensor& x, bool transposed);
 Tensor multiply(const std::vector<Term>& terms, const Tensor& bias, at::ScalarType dtype);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 
 #include "base/error.h"
 #include "kernels/amx.h"
@@ -168,6 +169,91 @@ void multiply_panels(const std::vector<Tensor>& lefts, const std::vector<Source>
   if (result.streams) _mm_sfence();
 }
 
+/// A term of few rows: x [rows, inner] and a weight [cols, inner].
+struct DotTerm {
+  const uint16_t *x, *w;
+  int64_t x_ld, w_ld, inner;
+};
+
+uint16_t round_one(float v) {
+  const auto u = std::bit_cast<uint32_t>(v);
+  if ((u & 0x7fffffffu) > 0x7f800000u) return 0x7fc0;
+  return static_cast<uint16_t>((u + 0x7fff + ((u >> 16) & 1)) >> 16);
+}
+
+/// Columns [n, n + kCols) of all rows.
+template <int kRows, int kCols>
+FT_VECTOR void dot_columns(const std::vector<DotTerm>& terms, int64_t n, const Result& out) {
+  __m512 sums[kRows][kCols];
+  for (auto& row : sums)
+    for (__m512& sum : row) sum = _mm512_setzero_ps();
+  const auto load = [](const uint16_t* p, __mmask32 mask) FT_VECTOR {
+    const __m512i bits = _mm512_maskz_loadu_epi16(mask, p);
+    __m512bh pairs;
+    __builtin_memcpy(&pairs, &bits, sizeof pairs);
+    return pairs;
+  };
+  for (const DotTerm& t : terms)
+    for (int64_t k = 0; k < t.inner; k += 32) {
+      const int64_t left = t.inner - k;
+      const __mmask32 mask = left >= 32 ? ~__mmask32{0} : (__mmask32{1} << left) - 1;
+      __m512bh x[kRows];
+      for (int r = 0; r < kRows; ++r) x[r] = load(t.x + r * t.x_ld + k, mask);
+      for (int c = 0; c < kCols; ++c) {
+        const __m512bh w = load(t.w + (n + c) * t.w_ld + k, mask);
+        for (int r = 0; r < kRows; ++r) sums[r][c] = _mm512_dpbf16_ps(sums[r][c], x[r], w);
+      }
+    }
+  for (int c = 0; c < kCols; ++c) {
+    const float bias =
+        out.bias ? std::bit_cast<float>(static_cast<uint32_t>(out.bias[n + c]) << 16) : 0.0f;
+    for (int r = 0; r < kRows; ++r) {
+      const float value = _mm512_reduce_add_ps(sums[r][c]) + bias;
+      const int64_t at = r * out.cols + n + c;
+      if (out.is_float) {
+        static_cast<float*>(out.data)[at] = value;
+      } else {
+        static_cast<uint16_t*>(out.data)[at] = round_one(value);
+      }
+    }
+  }
+}
+
+template <int kRows>
+void dot_products(const std::vector<DotTerm>& terms, const Result& out) {
+  int64_t inner = 0;
+  for (const DotTerm& t : terms) inner += t.inner;
+  constexpr int64_t kCols = 4;
+  cpu::parallel_rows((out.cols + kCols - 1) / kCols, inner * kCols,
+                     [&](int64_t begin, int64_t end) {
+                       for (int64_t i = begin; i < end; ++i) {
+                         int64_t n = i * kCols;
+                         if (n + kCols <= out.cols) {
+                           dot_columns<kRows, kCols>(terms, n, out);
+                         } else {
+                           for (; n < out.cols; ++n) dot_columns<kRows, 1>(terms, n, out);
+                         }
+                       }
+                     });
+}
+
+/// Few rows by weights as they are stored, or false.
+bool multiply_few(const std::vector<Term>& terms, const std::vector<Source>& sources,
+                  const Result& out) {
+  if (out.rows > kFewRows) return false;
+  std::vector<DotTerm> dots;
+  for (size_t i = 0; i < terms.size(); ++i) {
+    const Tensor& x = terms[i].left.plain();
+    const Source& s = sources[i];
+    if (!s.rows_are_outer || x.stride(1) != 1) return false;
+    dots.push_back({elements(x), s.data, x.stride(0), s.ld, s.inner});
+  }
+  constexpr void (*kBy[])(const std::vector<DotTerm>&, const Result&) = {
+      dot_products<1>, dot_products<2>, dot_products<3>, dot_products<4>};
+  kBy[out.rows - 1](dots, out);
+  return true;
+}
+
 }  // namespace
 
 bool probe() {
@@ -217,6 +303,7 @@ Tensor multiply(const std::vector<Term>& terms, const Tensor& bias, at::ScalarTy
   const Result result{
       y.data_ptr(), rows, cols, dtype == at::kFloat, bias.defined() ? elements(bias) : nullptr,
       streams};
+  if (multiply_few(terms, sources, result)) return y;
   Tensor sums;
   if (longest > kMaxInner) sums = ops::empty({panels, blocks(rows), kSums}, at::kFloat);
   auto* sums_data = sums.defined() ? static_cast<float*>(sums.data_ptr()) : nullptr;

@@ -12,9 +12,10 @@ namespace {
 struct Sizes {
   int64_t rows, inner, cols;
 };
-constexpr Sizes kSizes[] = {{1, 1, 1},     {16, 32, 16},   {17, 33, 15},
-                            {31, 64, 32},  {32, 100, 33},  {70, 45, 130},
-                            {5, 2048, 40}, {40, 2049, 70}, {33, 6000, 16}};
+constexpr Sizes kSizes[] = {{1, 1, 1},     {1, 577, 30},  {2, 64, 9},    {3, 3000, 8},
+                            {4, 100, 21},  {16, 32, 16},  {17, 33, 15},  {31, 64, 32},
+                            {32, 100, 33}, {70, 45, 130}, {5, 2048, 40}, {40, 2049, 70},
+                            {33, 6000, 16}};
 
 Tensor matrix(int64_t rows, int64_t cols, uint64_t seed) {
   return normal({rows, cols}, seed).to(at::kBFloat16);

@@ -2,6 +2,7 @@
 #include "adapters/adapters.h"
 #include "fixtures.h"
 #include "kernels/autograd.h"
+#include "kernels/compare.h"
 #include "objectives/sft.h"
 
 namespace ft {
@@ -67,6 +68,43 @@ TEST_P(QuantizedModel, Gradients) {
     }
     EXPECT_EQ(compared, model->params.trainable().size());
   }
+}
+
+/// DoRA on the 4-bit base as on the matrices that it stands for, which parity/C and F check.
+TEST_P(QuantizedModel, DoraGradients) {
+  const auto with_dora = [&](bool dense) {
+    auto model = load();
+    for (Param& p : model->params.all())
+      if (dense && p.quantized) {
+        p.value = dequantize(*p.quantized, at::kFloat);
+        p.quantized = nullptr;
+      }
+    if (dense) model->quantization.reset();
+    LoraConfig config = read_adapter_config(folder_ / "adapter");
+    config.use_dora = true;
+    const AdapterSet set = attach_adapter(*model, config, 3);
+    at::NoGradGuard guard;
+    for (size_t i = 0; i < set.params.size(); ++i)
+      if (set.params[i]->name.ends_with(".lora_B.weight"))
+        set.params[i]->value.copy_(normal(set.params[i]->value.sizes(), i).mul(0.1));
+    return model;
+  };
+  const Batch batch = packed_rows(expected_.at("batch.input_ids"), expected_.at("batch.labels"),
+                                  *info_.get("doc_bounds"));
+  const auto packed = with_dora(false), dense = with_dora(true);
+  const Tensor loss = sft_loss(*packed, batch), wanted = sft_loss(*dense, batch);
+  EXPECT_NEAR(value(loss), value(wanted), 1e-5 * value(wanted));
+  run_backward(loss);
+  run_backward(wanted);
+  size_t magnitudes = 0;
+  for (const Param* p : packed->params.trainable()) {
+    const Tensor grad = p->value.grad(), exact = dense->params.at(p->name).value.grad();
+    ASSERT_TRUE(grad.defined() && exact.defined()) << p->name;
+    EXPECT_GT(exact.abs().max().item().toDouble(), 0) << p->name;
+    EXPECT_LE(relative_l2(grad, exact), 1e-5) << p->name;
+    magnitudes += p->name.ends_with("lora_magnitude_vector");
+  }
+  EXPECT_GT(magnitudes, 0U);
 }
 
 /// Packing the 16-bit checkpoint while it is loaded gives the stored model's bytes.
