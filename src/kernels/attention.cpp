@@ -53,7 +53,8 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Docume
   check_shape(v, "attention values", {N, k.size(1), D});
   const bool fused = use_cpu_loops(q) || use_cuda_kernels(q);
   if (!fused) return reference(q, k, v, documents, settings);
-  if (use_matrix_unit(q)) return unit_attention(q, k, v, documents, settings);
+  if (use_matrix_unit(q) && use_matrix_unit(k) && use_matrix_unit(v))
+    return unit_attention(q, k, v, documents, settings);
   if (settings.softcap == 0 && q.is_cpu()) return flash_attention_cpu(q, k, v, documents, settings);
   const bool flash_takes = q.is_cuda() && q.scalar_type() != at::kFloat && D % 8 == 0 && D <= 256;
   if (settings.softcap == 0 && flash_takes)

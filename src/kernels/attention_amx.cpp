@@ -88,9 +88,9 @@ void pack_head(const Heads& x, const Document& d, int64_t head, bool by_dim, boo
 }
 
 /// exp(x) for x <= 0 to about 1 unit in the last place, as cpu_loops.cpp has it; below -64 as at
-/// -64.
+/// -64. A NaN stays one: of two operands these maxima give the second then.
 FT_VECTOR inline __m512 exp_negative(__m512 x) {
-  x = _mm512_max_ps(x, _mm512_set1_ps(-64.0f));
+  x = _mm512_max_ps(_mm512_set1_ps(-64.0f), x);
   const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504088896341f)),
                                         _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   const __m512 r = _mm512_fmadd_ps(n, _mm512_set1_ps(2.12194440e-4f),
@@ -211,7 +211,7 @@ FT_VECTOR void gradients(const float* scores, const float* dp, const Document& d
         slope = _mm512_fnmadd_ps(_mm512_mul_ps(t, t), scale, scale);
       }
       const __m512 difference =
-          _mm512_min_ps(_mm512_sub_ps(s, _mm512_set1_ps(lse[i])), _mm512_setzero_ps());
+          _mm512_min_ps(_mm512_setzero_ps(), _mm512_sub_ps(s, _mm512_set1_ps(lse[i])));
       p[half] = _mm512_maskz_mov_ps(mask, exp_negative(difference));
       const __m512 change =
           _mm512_sub_ps(_mm512_loadu_ps(dp + i * kBlock + half * 16), _mm512_set1_ps(delta[i]));

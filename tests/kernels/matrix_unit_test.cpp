@@ -5,6 +5,7 @@
 #include "finetune/run.h"
 #include "kernels/compare.h"
 #include "kernels/device.h"
+#include "kernels/kernels.h"
 
 namespace ft {
 namespace {
@@ -90,6 +91,21 @@ TEST(Multiply, ThreadsDoNotChangeBits) {
   const Tensor three = multiply({{Packed(a), {b, true}}});
   set_threads(static_cast<int>(before));
   EXPECT_TRUE(same_bits(one, three));
+}
+
+/// What is not a number is neither lost nor spread over documents that it does not belong to.
+TEST(UnitAttention, KeepsNotANumber) {
+  if (!has_matrix_unit()) GTEST_SKIP() << "no matrix unit";
+  const Documents documents{{0, 40, 100}};
+  for (const int which : {0, 1, 2}) {
+    std::vector<Tensor> in;
+    for (int i = 0; i < 3; ++i)
+      in.push_back(normal({100, 2, 64}, static_cast<uint64_t>(i)).to(at::kBFloat16));
+    in[static_cast<size_t>(which)].narrow(0, 50, 1).fill_(NAN);
+    const Tensor y = attention(in[0], in[1], in[2], documents, {0.125}).isnan();
+    EXPECT_TRUE(y.narrow(0, 50, 1).all().item().toBool()) << which;
+    EXPECT_FALSE(y.narrow(0, 0, 40).any().item().toBool()) << which;
+  }
 }
 
 TEST(Multiply, WithoutMatrixUnit) {
