@@ -180,14 +180,16 @@ int64_t chunk_rows(const Facts& f) {
 }
 
 /// The head and the loss, with r rows at a time: logits r V (three times for a moment under a soft
-/// cap), those rows of the hidden states and of their gradient, 2 r C. A trained head [V, C] has a
+/// cap; twice, the second time as tiles, where the matrix unit makes the gradient of a trained
+/// head), those rows of the hidden states and of their gradient, 2 r C. A trained head [V, C] has a
 /// float32 sum 4 V C, to which the chunk's share is added: e V C as LibTorch's product leaves it,
 /// and again in float32, which the matrix unit's is from the start. A float32 head beside an
 /// adapter is cast first, e V C.
 int64_t head_bytes(const Facts& f) {
   const int64_t r = chunk_rows(f), V = f.spec.vocab_size, C = f.spec.hidden_size;
-  int64_t bytes = r * V * f.e * (f.spec.logit_softcap != 0 ? 3 : 1) + 2 * r * C * f.e;
   const Tensor& w = f.model.decoder.head->value;
+  const int64_t copies = f.spec.logit_softcap != 0 ? 3 : is_on_unit(f) && w.requires_grad() ? 2 : 1;
+  int64_t bytes = copies * r * V * f.e + 2 * r * C * f.e;
   if (w.requires_grad()) bytes += V * C * (is_on_unit(f) ? 8 : f.e == 4 ? 8 : 8 + f.e);
   if (static_cast<int64_t>(w.element_size()) != f.e) bytes += V * C * f.e;
   return bytes;
