@@ -39,6 +39,9 @@ bool start_changes_base(const std::string& init) {
 AdapterStart adapter_start(const std::string& init, const Linear& base, int64_t rank, double scale,
                            uint64_t seed) {
   const int64_t out = base.out(), in = base.in_features();
+  if (base.weight->value.defined() && base.weight->value.is_meta())  // an outline has no values
+    return {ops::empty({rank, in}, at::kFloat, at::kMeta),
+            ops::empty({out, rank}, at::kFloat, at::kMeta)};
   if (!start_changes_base(init))
     return {random_a(init, rank, in, seed), ops::zeros({out, rank}, at::kFloat)};
   if (base.weight->quantized)
