@@ -135,8 +135,7 @@ Tensor dora_linear(const Tensor& x, const LinearWeight& weight, const Tensor& bi
         const Tensor z =
             multiply({{packed, base}, {Packed(down), {lora.b, true, lora.scale}}});  // [N, out]
         Tensor y;
-        if (mask.defined())
-          y = multiply({{Packed(x), base}}, bias).sub_(multiply({{packed, base}}));
+        if (mask.defined()) y = multiply({{Packed(x.sub(dropped)), base}}, bias);
         const Tensor scaled = scale_columns(z, constants.f);
         const bool keeps_x = saved.needs[1] || saved.needs[3];
         saved.tensors = {keeps_x ? x : Tensor(),
