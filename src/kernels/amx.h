@@ -27,6 +27,29 @@ inline int64_t blocks(int64_t n) {
   return (n + kBlock - 1) / kBlock;
 }
 
+/// The first n of 32 elements.
+inline uint32_t first_of_32(int64_t n) {
+  return n >= 32 ? ~uint32_t{0} : (uint32_t{1} << std::max<int64_t>(n, 0)) - 1;
+}
+/// The first n of 16.
+inline uint16_t first_of_16(int64_t n) {
+  return static_cast<uint16_t>(first_of_32(std::min<int64_t>(n, 16)));
+}
+
+/// 16 bfloat16 numbers as float32.
+FT_VECTOR inline __m512 load_bf16(const uint16_t* p, __mmask16 mask) {
+  return _mm512_castsi512_ps(
+      _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, p)), 16));
+}
+
+/// 32 float32 numbers as bfloat16, rounded to nearest.
+FT_VECTOR inline __m512i to_bf16(__m512 low, __m512 high) {
+  const __m512bh both = _mm512_cvtne2ps_pbh(high, low);
+  __m512i bits;
+  __builtin_memcpy(&bits, &both, sizeof bits);
+  return bits;
+}
+
 /// A tile on its way from memory: 16 vectors of 16 pairs.
 struct Vectors {
   __m512i row[16];
@@ -39,8 +62,7 @@ FT_VECTOR inline void load_rows(Vectors& v, const uint16_t* p, int64_t ld, int64
     for (int i = 0; i < 16; ++i) v.row[i] = _mm512_loadu_si512(p + i * ld);
     return;
   }
-  const __mmask32 mask =
-      cols >= 32 ? ~__mmask32{0} : (__mmask32{1} << std::max<int64_t>(cols, 0)) - 1;
+  const __mmask32 mask = first_of_32(cols);
   for (int i = 0; i < 16; ++i)
     v.row[i] = i < rows ? _mm512_maskz_loadu_epi16(mask, p + i * ld) : _mm512_setzero_si512();
 }
@@ -48,8 +70,7 @@ FT_VECTOR inline void load_rows(Vectors& v, const uint16_t* p, int64_t ld, int64
 /// Row i: rows 2 i and 2 i + 1 of columns [0, 16), interleaved.
 FT_VECTOR inline void load_pairs(Vectors& v, const uint16_t* p, int64_t ld, int64_t rows,
                                  int64_t cols) {
-  const __mmask16 mask =
-      static_cast<__mmask16>(cols >= 16 ? 0xffff : (1u << std::max<int64_t>(cols, 0)) - 1);
+  const __mmask16 mask = first_of_16(cols);
   for (int i = 0; i < 16; ++i) {
     __m512i low = _mm512_setzero_si512(), high = low;
     if (2 * i < rows) low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, p + 2 * i * ld));

@@ -122,13 +122,7 @@ inline __mmask16 visible(int64_t key, int64_t first, int64_t last) {
 }
 
 FT_VECTOR inline void store_pair(uint16_t* out, __m512 low, __m512 high) {
-  const __m512bh both = _mm512_cvtne2ps_pbh(high, low);
-  __builtin_memcpy(out, &both, sizeof both);
-}
-
-FT_VECTOR inline __m512 load_bf16(const uint16_t* p, __mmask16 mask = 0xffff) {
-  return _mm512_castsi512_ps(
-      _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, p)), 16));
+  _mm512_storeu_si512(out, to_bf16(low, high));
 }
 
 /// Scores of a strip, [key blocks][32][32] -> probabilities times their sum, as left tiles, and per
@@ -177,14 +171,11 @@ FT_VECTOR void soften(float* strip, const Document& d, int64_t query_block,
 /// c [32, 32] * factor of its row -> columns [column, column + 32) of `rows` rows.
 FT_VECTOR void write_rows(const float* c, int64_t rows, const float* factor, uint16_t* out,
                           int64_t stride, int64_t cols) {
-  const __mmask32 mask = cols >= 32 ? ~__mmask32{0} : (__mmask32{1} << cols) - 1;
+  const __mmask32 mask = first_of_32(cols);
   for (int64_t i = 0; i < rows; ++i) {
     const __m512 f = _mm512_set1_ps(factor ? factor[i] : 1.0f);
-    const __m512bh both =
-        _mm512_cvtne2ps_pbh(_mm512_mul_ps(_mm512_loadu_ps(c + i * kBlock + 16), f),
-                            _mm512_mul_ps(_mm512_loadu_ps(c + i * kBlock), f));
-    __m512i bits;
-    __builtin_memcpy(&bits, &both, sizeof bits);
+    const __m512i bits = to_bf16(_mm512_mul_ps(_mm512_loadu_ps(c + i * kBlock), f),
+                                 _mm512_mul_ps(_mm512_loadu_ps(c + i * kBlock + 16), f));
     _mm512_mask_storeu_epi16(out + i * stride, mask, bits);
   }
 }
@@ -225,7 +216,7 @@ FT_VECTOR void gradients(const float* scores, const float* dp, const Document& d
 FT_VECTOR float dot(const uint16_t* a, const uint16_t* b, int64_t n) {
   __m512 sum = _mm512_setzero_ps();
   for (int64_t i = 0; i < n; i += 16) {
-    const auto mask = static_cast<__mmask16>(n - i >= 16 ? 0xffff : (1u << (n - i)) - 1);
+    const __mmask16 mask = first_of_16(n - i);
     sum = _mm512_fmadd_ps(load_bf16(a + i, mask), load_bf16(b + i, mask), sum);
   }
   return _mm512_reduce_add_ps(sum);

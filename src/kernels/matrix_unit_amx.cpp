@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 
 #include "base/error.h"
 #include "kernels/amx.h"
@@ -28,16 +27,13 @@ struct Result {
 
 FT_VECTOR void write_block(const float* c, int64_t m, int64_t n, const Result& out) {
   const int64_t rows = std::min(kBlock, out.rows - m), cols = std::min(kBlock, out.cols - n);
-  const __mmask32 mask = cols == 32 ? ~__mmask32{0} : (__mmask32{1} << cols) - 1;
+  const __mmask32 mask = first_of_32(cols);
   const auto low_mask = static_cast<__mmask16>(mask),
              high_mask = static_cast<__mmask16>(mask >> 16);
   __m512 low_bias = _mm512_setzero_ps(), high_bias = low_bias;
   if (out.bias) {
-    const __m512i bias = _mm512_maskz_loadu_epi16(mask, out.bias + n);
-    low_bias = _mm512_castsi512_ps(
-        _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(bias)), 16));
-    high_bias = _mm512_castsi512_ps(
-        _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(bias, 1)), 16));
+    low_bias = load_bf16(out.bias + n, low_mask);
+    high_bias = load_bf16(out.bias + n + 16, high_mask);
   }
   for (int64_t i = 0; i < rows; ++i, c += kBlock) {
     const __m512 low = _mm512_add_ps(_mm512_loadu_ps(c), low_bias),
@@ -47,9 +43,7 @@ FT_VECTOR void write_block(const float* c, int64_t m, int64_t n, const Result& o
       _mm512_mask_storeu_ps(static_cast<float*>(out.data) + at, low_mask, low);
       _mm512_mask_storeu_ps(static_cast<float*>(out.data) + at + 16, high_mask, high);
     } else {
-      const __m512bh both = _mm512_cvtne2ps_pbh(high, low);
-      __m512i bits;
-      __builtin_memcpy(&bits, &both, sizeof bits);
+      const __m512i bits = to_bf16(low, high);
       uint16_t* to = static_cast<uint16_t*>(out.data) + at;
       if (out.streams) {
         _mm512_stream_si512(reinterpret_cast<__m512i*>(to), bits);
@@ -83,15 +77,11 @@ void prefetch(const Source& s, int64_t n, int64_t begin, int64_t end) {
 FT_VECTOR void round_scaled(const float* x, float scale, int64_t n, uint16_t* y) {
   const __m512 factor = _mm512_set1_ps(scale);
   for (int64_t i = 0; i < n; i += 32) {
-    const int64_t left = n - i;
-    const __mmask32 mask = left >= 32 ? ~__mmask32{0} : (__mmask32{1} << left) - 1;
+    const __mmask32 mask = first_of_32(n - i);
     const __m512 low = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), x + i),
                  high = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask >> 16), x + i + 16);
-    const __m512bh both =
-        _mm512_cvtne2ps_pbh(_mm512_mul_ps(high, factor), _mm512_mul_ps(low, factor));
-    __m512i bits;
-    __builtin_memcpy(&bits, &both, sizeof bits);
-    _mm512_mask_storeu_epi16(y + i, mask, bits);
+    _mm512_mask_storeu_epi16(y + i, mask,
+                             to_bf16(_mm512_mul_ps(low, factor), _mm512_mul_ps(high, factor)));
   }
 }
 
@@ -175,12 +165,6 @@ struct DotTerm {
   int64_t x_ld, w_ld, inner;
 };
 
-uint16_t round_one(float v) {
-  const auto u = std::bit_cast<uint32_t>(v);
-  if ((u & 0x7fffffffu) > 0x7f800000u) return 0x7fc0;
-  return static_cast<uint16_t>((u + 0x7fff + ((u >> 16) & 1)) >> 16);
-}
-
 /// Columns [n, n + kCols) of all rows.
 template <int kRows, int kCols>
 FT_VECTOR void dot_columns(const std::vector<DotTerm>& terms, int64_t n, const Result& out) {
@@ -195,8 +179,7 @@ FT_VECTOR void dot_columns(const std::vector<DotTerm>& terms, int64_t n, const R
   };
   for (const DotTerm& t : terms)
     for (int64_t k = 0; k < t.inner; k += 32) {
-      const int64_t left = t.inner - k;
-      const __mmask32 mask = left >= 32 ? ~__mmask32{0} : (__mmask32{1} << left) - 1;
+      const __mmask32 mask = first_of_32(t.inner - k);
       __m512bh x[kRows];
       for (int r = 0; r < kRows; ++r) x[r] = load(t.x + r * t.x_ld + k, mask);
       for (int c = 0; c < kCols; ++c) {
@@ -206,14 +189,15 @@ FT_VECTOR void dot_columns(const std::vector<DotTerm>& terms, int64_t n, const R
     }
   for (int c = 0; c < kCols; ++c) {
     const float bias =
-        out.bias ? std::bit_cast<float>(static_cast<uint32_t>(out.bias[n + c]) << 16) : 0.0f;
+        out.bias ? static_cast<float>(c10::BFloat16(out.bias[n + c], c10::BFloat16::from_bits()))
+                 : 0;
     for (int r = 0; r < kRows; ++r) {
       const float value = _mm512_reduce_add_ps(sums[r][c]) + bias;
       const int64_t at = r * out.cols + n + c;
       if (out.is_float) {
         static_cast<float*>(out.data)[at] = value;
       } else {
-        static_cast<uint16_t*>(out.data)[at] = round_one(value);
+        static_cast<c10::BFloat16*>(out.data)[at] = value;
       }
     }
   }
