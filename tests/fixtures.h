@@ -58,6 +58,20 @@ inline double relative_l2(const Tensor& a, const Tensor& b) {
   const double norm = b.to(at::kDouble).norm().item().toDouble();
   return a.to(at::kDouble).sub(b.to(at::kDouble)).norm().item().toDouble() / std::max(norm, 1e-12);
 }
+
+/// The model's gradients against `grad.<parameter>` of expected.safetensors: every trained
+/// tensor's, no others.
+inline void expect_gradients(Model& model, const TensorMap& expected, double tolerance) {
+  size_t compared = 0;
+  for (const auto& [name, wanted] : expected) {
+    if (!name.starts_with("grad.")) continue;
+    const Tensor grad = model.params.at(name.substr(5)).value.grad();
+    ASSERT_TRUE(grad.defined()) << name;
+    EXPECT_LE(relative_l2(grad, wanted), tolerance) << name;
+    ++compared;
+  }
+  EXPECT_EQ(compared, model.params.trainable().size());
+}
 inline double value(const Tensor& t) {
   return t.item().toDouble();
 }

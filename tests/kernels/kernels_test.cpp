@@ -157,19 +157,9 @@ const OpCase kLargeOps[] = {
      kFlashFactor},
     {"attention_softcap_large", attention_sizes(700, 4, 2, 64),
      attend({{0, 1, 70, 700}}, {0.125, 130, 2})},
-    {"linear_large",
-     {{70, 300}, {517, 300}, {517}},
-     [](const Inputs& in) {
-       return linear(in[0], {in[1], nullptr}, in[2]);
-     }},
-    {"linear_long_sum",
-     {{33, 5000}, {40, 5000}},
-     [](const Inputs& in) {
-       return linear(in[0], {in[1], nullptr}, {});
-     }},
-    {"lora_large",
-     {{70, 300}, {517, 300}, {517}, {16, 300}, {517, 16}},
-     [](const Inputs& in) { return adapted(in, 0); }},
+    {"linear_large", {{70, 300}, {517, 300}, {517}}, op("linear_bias")},
+    {"linear_long_sum", {{33, 5000}, {40, 5000}}, op("linear")},
+    {"lora_large", {{70, 300}, {517, 300}, {517}, {16, 300}, {517, 16}}, op("lora")},
     {"lora_dropout_large",
      {{70, 300}, {517, 300}, {517}, {33, 300}, {517, 33}},
      [](const Inputs& in) { return adapted(in, 0.2); }},
