@@ -6,7 +6,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
+#include <string>
 
 #include "finetune/run.h"
 #include "kernels/host_arena.h"
@@ -52,6 +54,23 @@ int64_t total_memory(at::Device device) {
     return static_cast<int64_t>(
         at::getDeviceAllocator(device.type())->getMemoryInfo(device.index()).second);
   return int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+}
+
+int64_t usable_memory(at::Device device) {
+  if (device.is_cuda()) {
+    at::DeviceAllocator* allocator = at::getDeviceAllocator(device.type());
+    return static_cast<int64_t>(allocator->getMemoryInfo(device.index()).first) +
+           allocator->getDeviceStats(device.index()).reserved_bytes[0].current;
+  }
+  int64_t usable = total_memory(device);
+  std::ifstream info("/proc/meminfo");
+  for (std::string key, rest; info >> key && std::getline(info, rest);)
+    if (key == "MemAvailable:")
+      usable = std::min(usable, 1024 * int64_t{std::stol(rest)} + resident_memory());
+  // A container's limit; "max" where there is none.
+  int64_t limit = 0;
+  if (std::ifstream("/sys/fs/cgroup/memory.max") >> limit) usable = std::min(usable, limit);
+  return usable;
 }
 
 std::string device_text(at::Device device) {
