@@ -2,7 +2,9 @@
 // nowhere else.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <optional>
 
 #include "data/loader.h"
 #include "finetune/config.h"
@@ -36,9 +38,17 @@ std::unique_ptr<Model> outline_of_run(const RunConfig& config);
 /// The micro-batch of config's batch_size and max_length when every row is full and all is trained.
 BatchSize full_batch(const RunConfig& config);
 
+/// train.gradient_checkpointing, nullopt for auto.
+std::optional<Recompute> asked_recompute(const TrainConfig& train);
+/// What auto comes to: the least of it whose plan stays within `memory` bytes, else all.
+Recompute choose_recompute(const std::function<MemoryPlan(Recompute)>& plan, int64_t memory);
+const char* text_of(Recompute recompute);
+/// The share of the usable memory that auto fills.
+inline constexpr double kShareForAuto = 0.9;
+
 /// `outline`: outline_of_run(config). `program_bytes`: the program with tokenizer and data but
 /// without a model, as resident_memory() counts it; 0 on CUDA, whose peak is the device's.
-MemoryPlan plan_memory(const RunConfig& config, Model& outline, const BatchSize& batch,
-                       bool is_cuda, int64_t program_bytes);
+MemoryPlan plan_memory(const RunConfig& config, Recompute recompute, Model& outline,
+                       const BatchSize& batch, bool is_cuda, int64_t program_bytes);
 
 }  // namespace ft

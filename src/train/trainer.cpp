@@ -27,6 +27,12 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+std::string gib_text(int64_t bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.2f GiB", static_cast<double>(bytes) / 0x1p30);
+  return text;
+}
+
 /// The examples of documents, which keep the rest of what they are.
 std::vector<Example> take_examples(std::vector<Document>& documents) {
   std::vector<Example> examples;
@@ -64,7 +70,7 @@ void Trainer::prepare_data() {
 }
 
 void Trainer::plan_run() {
-  const Model& model = *session_.model;
+  Model& model = *session_.model;
   int64_t program = 0;
   if (model.device.is_cpu()) {
     program = resident_memory();
@@ -80,14 +86,19 @@ void Trainer::plan_run() {
     }
   }
   const auto outline = outline_of_run(config_);
-  planned_bytes_ =
-      plan_memory(config_, *outline, largest_batch(*loader_), model.device.is_cuda(), program)
-          .peak();
+  const BatchSize batch = largest_batch(*loader_);
+  const auto plan = [&](Recompute recompute) {
+    return plan_memory(config_, recompute, *outline, batch, model.device.is_cuda(), program);
+  };
+  const auto asked = asked_recompute(config_.train);
+  const auto usable = static_cast<double>(usable_memory(model.device));
+  model.decoder.recompute =
+      asked ? *asked : choose_recompute(plan, static_cast<int64_t>(kShareForAuto * usable));
+  planned_bytes_ = plan(model.decoder.recompute).peak();
 }
 
 void Trainer::prepare_model() {
   Model& model = *session_.model;
-  model.decoder.recompute_blocks = config_.train.gradient_checkpointing;
   model.decoder.noise_alpha = config_.train.neftune_alpha;
   if (config_.method == "full") {
     if (model.quantization)
@@ -103,6 +114,13 @@ void Trainer::prepare_model() {
   if (session_.adapters && config_.lora.plus_ratio)
     for (Param* p : session_.adapters->params)
       if (p->name.ends_with(".lora_B.weight")) p->rate_factor = *config_.lora.plus_ratio;
+}
+
+/// On a GPU: the frozen weights with the adapters around them.
+void Trainer::make_borders() {
+  Model& model = *session_.model;
+  if (!model.device.is_cuda() || !session_.adapters) return;
+  for (Block& block : model.decoder.blocks) add_borders(block, model.decoder.dtype);
 }
 
 void Trainer::report_start() const {
@@ -133,6 +151,9 @@ void Trainer::report_start() const {
                 " left out for having no trained token");
   char filled[32];
   std::snprintf(filled, sizeof filled, "%.1f", 100 * loader_->occupancy());
+  log_info("memory     ", gib_text(planned_bytes_), " planned; in the backward pass ",
+           text_of(model.decoder.recompute),
+           " (train.gradient_checkpointing: ", config_.train.gradient_checkpointing, ")");
   log_info("rows       ", loader_->num_rows(), " of at most ", config_.data.max_length, " tokens, ",
            filled, " % filled; ", num_steps_, " steps, learning rate ", peak_rate_);
 }
@@ -160,6 +181,7 @@ int Trainer::run() {
   prepare_data();
   plan_run();
   prepare_model();
+  make_borders();
   make_folders(output_);
   const FolderLock lock(output_);
   optimizer_.emplace(session_.model->params.trainable(), config_.train,

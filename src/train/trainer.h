@@ -22,6 +22,7 @@ class Trainer {
   void prepare_data();
   /// Predicts the peak, which finish() compares with what was measured.
   void plan_run();
+  void make_borders();
   void report_start() const;
   void continue_from_checkpoint();
   int loop();
