@@ -1,7 +1,6 @@
-// One thread does all that is done ahead, the most urgent first. Between two rows of the window it
-// prepares it hands over steps of the one before; when enough are ready it looks at rows that no
-// window has come to yet. It has the lowest priority: threads that compute lose nothing to it, and
-// when they wait for data it has their cores.
+// Between two rows of the window it prepares, the thread hands over steps of the one before, so
+// that training waits for neither. Looking ahead is reading alone (syntax and keys, no tokenising)
+// and has the lowest priority.
 #include "data/loader.h"
 
 #include <signal.h>
@@ -40,8 +39,7 @@ Loader::Loader(Rows rows, const DataContext& context, const RunConfig& config,
       context_(context),
       cut_(std::move(rows), config, window_bytes),
       num_windows_(cut_.num_windows()),
-      start_(start),
-      rows_checked_(num_windows_ == 1 ? cut_.all().size() : 0) {
+      start_(start) {
   const bool is_fresh = start_.steps_per_epoch == 0;
   if (is_fresh) check_columns(cut_.rows(0, 0), config.data);
   format_ = detect_format(cut_.all()[0], context_);
@@ -57,16 +55,19 @@ Loader::~Loader() {
     is_stopping_ = true;
   }
   changed_.notify_all();
-  if (thread_.joinable()) thread_.join();
+  for (std::thread* thread : {&preparing_, &checking_})
+    if (thread->joinable()) thread->join();
 }
 
 void Loader::begin() {
-  FT_INVARIANT(!thread_.joinable());
-  thread_ = quiet_thread([this] { run(); });
+  FT_INVARIANT(!preparing_.joinable());
+  preparing_ = quiet_thread([this] { run(); });
+  // A single window has been through all rows.
+  if (num_windows_ > 1) checking_ = quiet_thread([this] { check_rows(); });
 }
 
 std::optional<LoadedStep> Loader::next() {
-  FT_INVARIANT(thread_.joinable());
+  FT_INVARIANT(preparing_.joinable());
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return bad_row_ || error_ || is_done_ || !ready_.empty(); });
   if (bad_row_) std::rethrow_exception(bad_row_);
@@ -95,7 +96,6 @@ void Loader::prepare(Place place, bool is_part, const std::function<void()>& bef
 }
 
 void Loader::run() {
-  setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), 19);
   std::exception_ptr error;
   try {
     run_windows();
@@ -163,37 +163,43 @@ LoadedStep Loader::make_step(const Window& window, LoaderPosition& at) const {
   return step;
 }
 
+void Loader::check_stopped() const {
+  if (is_stopping_) throw Stopped{};
+}
+
 bool Loader::has_room() {
   const std::lock_guard lock(mutex_);
-  if (is_stopping_) throw Stopped{};
+  check_stopped();
   return ready_.size() < kStepsAhead;
 }
 
 void Loader::wait_for_room() {
-  while (!has_room()) {
-    if (rows_checked_ < cut_.all().size()) {
-      check_some_rows();
-      continue;
-    }
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return is_stopping_ || ready_.size() < kStepsAhead; });
-  }
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return is_stopping_ || ready_.size() < kStepsAhead; });
+  check_stopped();
 }
 
-void Loader::check_some_rows() {
-  constexpr size_t kRows = 16;
+void Loader::check_rows() {
+  setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), 19);
   const Rows& rows = cut_.all();
+  std::exception_ptr error;
   try {
-    for (size_t i = 0; i < kRows && rows_checked_ < rows.size(); ++i)
-      check_row(rows[rows_checked_++], format_, context_);
-  } catch (const Error&) {
-    rows_checked_ = rows.size();
-    {
+    for (size_t i = 0; i < rows.size(); ++i) {
+      check_row(rows[i], format_, context_);
       const std::lock_guard lock(mutex_);
-      bad_row_ = std::current_exception();
+      check_stopped();
     }
-    changed_.notify_all();
+    return;
+  } catch (const Stopped&) {
+    return;
+  } catch (...) {
+    error = std::current_exception();
   }
+  {
+    const std::lock_guard lock(mutex_);
+    bad_row_ = error;
+  }
+  changed_.notify_all();
 }
 
 void Loader::put(LoadedStep step) {

@@ -55,9 +55,9 @@ class Loader {
   int64_t steps_per_epoch() const { return start_.steps_per_epoch; }
   int64_t num_steps() const { return ft::num_steps(config_, steps_per_epoch()); }
 
-  /// Starts the thread.
+  /// Starts the threads.
   void begin();
-  /// The next step; nullopt behind the last one. Throws what the thread met: at the step where the
+  /// The next step; nullopt behind the last one. Throws what the threads met: at the step where the
   /// window would begin that cannot be made, or as soon as a bad row is found by looking ahead.
   std::optional<LoadedStep> next();
 
@@ -70,7 +70,7 @@ class Loader {
   /// refused.
   void prepare(Place place, bool is_part, const std::function<void()>& before_row);
 
-  // In the thread:
+  // In the thread that prepares:
   void run();
   void run_windows();
   /// Prepares the next window that has a step, handing over steps of `window` meanwhile, up to its
@@ -80,8 +80,12 @@ class Loader {
   /// False: enough steps are ready.
   bool has_room();
   void wait_for_room();
-  void check_some_rows();
   void put(LoadedStep step);
+  // In the thread that looks ahead:
+  void check_rows();
+
+  /// Throws Stopped when the loader is going away. With mutex_ held.
+  void check_stopped() const;
 
   const RunConfig& config_;
   const DataContext context_;
@@ -91,7 +95,6 @@ class Loader {
   std::string format_;
   std::optional<Window> window_;  ///< the newest
   DataCounts counts_;             ///< its
-  size_t rows_checked_;           ///< looked at ahead
 
   std::mutex mutex_;  ///< guards what follows
   std::condition_variable changed_;
@@ -100,7 +103,7 @@ class Loader {
   std::exception_ptr bad_row_;  ///< met by looking ahead
   bool is_done_ = false, is_stopping_ = false;
 
-  std::thread thread_;
+  std::thread preparing_, checking_;
 };
 
 }  // namespace ft
