@@ -51,7 +51,7 @@ class Loader {
 
   const std::string& format() const { return format_; }
   int64_t num_windows() const { return num_windows_; }
-  /// With several windows an estimate: as many steps for each byte as in the run's first window.
+  /// With several windows an estimate, from the run's first one.
   int64_t steps_per_epoch() const { return start_.steps_per_epoch; }
   int64_t num_steps() const { return ft::num_steps(config_, steps_per_epoch()); }
 

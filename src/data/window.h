@@ -1,7 +1,7 @@
 // Training data goes through memory in windows: an epoch's order of rows is cut into parts of about
-// kWindowBytes of text, and each part is tokenised, packed and shuffled by itself. What a window
-// holds is a pure function of (data, configuration, epoch, window). Data that fits into one window
-// is packed once.
+// kWindowBytes, text and what each row takes besides, and each part is tokenised, packed and
+// shuffled by itself. What a window holds is a pure function of (data, configuration, epoch,
+// window). Data that fits into one window is packed once.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,7 @@ class WindowCut {
   /// The rows of a window, in the order of the files.
   Rows rows(int64_t epoch, int64_t window);
   const Rows& all() const { return rows_; }
-  /// From a number that the first window has, about that of all of them: as much for each byte.
+  /// From a number that the first window has, about that of all of them: as much for the same cost.
   int64_t estimate(int64_t of_first);
 
  private:
@@ -37,7 +37,7 @@ class WindowCut {
   Rows rows_;
   bool shuffle_;
   int64_t seed_;
-  uint64_t bytes_ = 0;
+  uint64_t cost_;  ///< of all rows
   int64_t num_windows_ = 1;
   int64_t epoch_ = -1;           ///< of the two below
   std::vector<uint32_t> order_;  ///< of all rows

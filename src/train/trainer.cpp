@@ -56,7 +56,7 @@ void Trainer::find_checkpoint() {
 }
 
 void Trainer::prepare_data() {
-  const SplitRows rows = read_split(config_.data, config_.seed);
+  SplitRows rows = read_split(config_.data, config_.seed);
   const Json files = Json::Array{rows.train.fingerprint(), rows.eval.fingerprint()};
   if (checkpoint_) check_same_files(state_.data_files, files);
   state_.data_files = files;
@@ -68,7 +68,7 @@ void Trainer::prepare_data() {
     eval_ = take_examples(eval_documents_);
   }
   context.keep_texts = false;
-  loader_.emplace(rows.train, context, config_, state_.data, window_bytes_);
+  loader_.emplace(std::move(rows.train), context, config_, state_.data, window_bytes_);
   state_.data = loader_->start();
   num_steps_ = loader_->num_steps();
 }

@@ -9,7 +9,7 @@
 namespace ft {
 namespace {
 
-constexpr uint64_t kWindow = 3000;  // 24 conversations are about 3400 bytes
+constexpr uint64_t kWindow = 16000;  // 24 conversations, with what a row costs
 
 class Windows : public testing::Test {
  protected:
