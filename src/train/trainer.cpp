@@ -61,16 +61,15 @@ void Trainer::prepare_data() {
   if (checkpoint_) check_same_files(state_.data_files, files);
   state_.data_files = files;
   DataContext context = session_.data_context(config_.data);
-  if (!rows.eval.empty()) {
-    Dataset eval_set =
-        make_dataset(rows.eval, context, {.max_documents = config_.eval.max_examples});
-    eval_documents_ = std::move(eval_set.documents);
-    eval_ = take_examples(eval_documents_);
-  }
   context.keep_texts = false;
   loader_.emplace(std::move(rows.train), context, config_, state_.data, window_bytes_);
   state_.data = loader_->start();
   num_steps_ = loader_->num_steps();
+  if (rows.eval.empty()) return;
+  context.keep_texts = true;
+  Dataset eval_set = make_dataset(rows.eval, context, {.max_documents = config_.eval.max_examples});
+  eval_documents_ = std::move(eval_set.documents);
+  eval_ = take_examples(eval_documents_);
 }
 
 void Trainer::plan_run() {
@@ -151,8 +150,8 @@ void Trainer::report_start() {
   char filled[32];
   std::snprintf(filled, sizeof filled, "%.1f", 100 * window.occupancy());
   log_info("rows       ", about, whole(window.num_rows()), " of at most ", config_.data.max_length,
-           " tokens, ", filled, " % filled; ", config_.train.max_steps == num_steps_ ? "" : about,
-           num_steps_, " steps, learning rate ", peak_rate_);
+           " tokens, ", filled, " % filled; ", is_estimate() ? about : "", num_steps_,
+           " steps, learning rate ", peak_rate_);
 }
 
 void Trainer::report_counts(const DataCounts& counts, const char* of) const {
@@ -195,6 +194,10 @@ int Trainer::run() {
   log_info("ready      after ", duration_text(seconds_since(start)));
   const StopSignals signals;
   return with_report(output_, [this] { return loop(); });
+}
+
+bool Trainer::is_estimate() const {
+  return loader_->num_windows() > 1 && config_.train.max_steps != num_steps_;
 }
 
 bool Trainer::is_evaluation_step() const {
@@ -295,7 +298,8 @@ void Trainer::record(const StepResult& r, double learning_rate, double seconds) 
   const int64_t steps = is_last_step_ ? state_.step : std::max(num_steps_, state_.step);
   const double left = run_seconds_ / static_cast<double>(state_.step - resumed_step_) *
                       static_cast<double>(steps - state_.step);
-  progress_.show({state_.step, steps, r.loss, learning_rate, rate, memory, left});
+  progress_.show({state_.step, steps, is_estimate() && !is_last_step_, r.loss, learning_rate, rate,
+                  memory, left});
 }
 
 bool Trainer::evaluate_now() {

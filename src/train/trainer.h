@@ -37,6 +37,8 @@ class Trainer {
   void finish();
   void write_final(const std::filesystem::path& folder) const;
   void write_samples();
+  /// Whether num_steps_ is one.
+  bool is_estimate() const;
   bool is_evaluation_step() const;
 
   RunConfig config_;

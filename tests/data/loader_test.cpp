@@ -118,6 +118,23 @@ TEST(Loader, WithoutShuffleInFileOrder) {
   EXPECT_EQ(seen, all);
 }
 
+TEST(Loader, RowsOfOtherContainersGoThroughWindowsToo) {
+  std::string lines = token_rows();
+  lines.pop_back();
+  for (size_t at; (at = lines.find('\n')) != std::string::npos;) lines[at] = ',';
+  const TemporaryFile file("a.json", "[" + lines + "]");
+  RunConfig config = small_run();
+  config.train.epochs = 1;
+  const Taken taken = run(file.path(), config);
+  ASSERT_EQ(taken.error, "");
+  std::vector<int64_t> seen, all(kRows);
+  for (const auto& step : documents(taken.steps)) seen.insert(seen.end(), step.begin(), step.end());
+  std::sort(seen.begin(), seen.end());
+  std::iota(all.begin(), all.end(), 0);
+  EXPECT_EQ(seen, all);
+  EXPECT_GT(taken.steps[taken.steps.size() - 2].after.window, 3);
+}
+
 TEST(Loader, GoesOnFromEveryStep) {
   const TemporaryFile file("a.jsonl", token_rows());
   for (const uint64_t window_bytes : {kWindow, kWindowBytes}) {
