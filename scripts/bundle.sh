@@ -44,6 +44,7 @@ exec "$lib/finetune" "$@"
 LAUNCHER
 chmod 755 "$folder/bin/finetune"
 cp "$root/README.md" "$folder/"
+cp "$root/third_party/README.md" "$folder/THIRD_PARTY.md"
 cp -r "$root/configs" "$folder/"
 
 size=$(du -sb "$folder" | cut -f1)
