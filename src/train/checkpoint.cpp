@@ -57,6 +57,30 @@ std::optional<std::string> damage(const fs::path& folder) {
   return std::nullopt;
 }
 
+Json to_json(const LoaderPosition& p) {
+  Json counts = Json::Object{};
+  for (const auto& [name, member] : kDataCounts) counts.set(name, p.counts.*member);
+  return Json::Object{{"epoch", p.epoch},
+                      {"window", p.window},
+                      {"step", p.step},
+                      {"epochs_done", p.epochs_done},
+                      {"steps_per_epoch", p.steps_per_epoch},
+                      {"counts", counts}};
+}
+
+LoaderPosition read_position(const Json& json, const std::string& where) {
+  LoaderPosition p;
+  p.epoch = get_int(json, "epoch", where).value_or(0);
+  p.window = get_int(json, "window", where).value_or(0);
+  p.step = get_int(json, "step", where).value_or(0);
+  p.epochs_done = get_double(json, "epochs_done", where).value_or(0);
+  p.steps_per_epoch = get_int(json, "steps_per_epoch", where).value_or(0);
+  if (const Json* counts = json.get("counts"))
+    for (const auto& [name, member] : kDataCounts)
+      p.counts.*member = get_int(*counts, name, where).value_or(0);
+  return p;
+}
+
 NamedTensors named(const std::vector<Param*>& params) {
   NamedTensors all;
   for (const Param* p : params) all.emplace_back(p->name, p->value);
@@ -112,6 +136,8 @@ void save_checkpoint(const fs::path& folder, const TrainState& s, const std::vec
                    {"evaluations_without_gain", s.evaluations_without_gain},
                    {"owes_evaluation", s.owes_evaluation},
                    {"threads", s.threads},
+                   {"data", to_json(s.data)},
+                   {"data_files", s.data_files},
                    {"config", s.config}};
   write_file(staged.path() / "state.json", with_finite_numbers(state).dump_indented() + "\n");
   save_tensors(staged.path() / "trained.safetensors", named(params));
@@ -126,10 +152,7 @@ void save_checkpoint(const fs::path& folder, const TrainState& s, const std::vec
   staged.commit();
 }
 
-TrainState load_checkpoint(const fs::path& folder, const std::vector<Param*>& params,
-                           const Optimizer& optimizer) {
-  if (const auto what = damage(folder))
-    fail_input(folder.string(), ": not a whole checkpoint: ", *what);
+TrainState read_state(const fs::path& folder) {
   const std::string where = (folder / "state.json").string();
   const Json json = read_json(folder / "state.json");
   TrainState s;
@@ -142,9 +165,18 @@ TrainState load_checkpoint(const fs::path& folder, const std::vector<Param*>& pa
   s.owes_evaluation = get_bool(json, "owes_evaluation", where).value_or(false);
   s.threads = get_int(json, "threads", where).value_or(0);
   s.config = get_string(json, "config", where).value_or("");
+  const Json *data = json.get("data"), *files = json.get("data_files");
+  if (!data || !files)
+    fail_input(where, ": does not say where the run was in its data: it is of an older version");
+  s.data = read_position(*data, where);
+  s.data_files = *files;
+  return s;
+}
+
+void load_checkpoint(const fs::path& folder, const std::vector<Param*>& params,
+                     const Optimizer& optimizer) {
   restore(folder / "trained.safetensors", named(params));
   restore(folder / "optimizer.safetensors", optimizer.state(), &optimizer);
-  return s;
 }
 
 std::optional<fs::path> newest_checkpoint(const fs::path& checkpoints) {

@@ -1,5 +1,6 @@
 // Resumable state: checkpoints/step-N/, written whole or not at all.
-//   state.json             step, tokens, best eval loss, what the run was (config, threads)
+//   state.json             step, tokens, best eval loss, the place in the data and which files it
+//                          was, what the run was (config, threads)
 //   trained.safetensors    every trained tensor in its own dtype
 //   optimizer.safetensors  AdamW's state
 //   manifest.json          size and checksum of each file; written last
@@ -9,6 +10,7 @@
 #include <optional>
 #include <vector>
 
+#include "data/loader.h"
 #include "model/params.h"
 #include "train/optimizer.h"
 
@@ -24,15 +26,19 @@ struct TrainState {
   bool owes_evaluation = false;
   std::string config;  ///< to_yaml of the run
   int64_t threads = 0;
+  LoaderPosition data;
+  Json data_files;  ///< Rows::fingerprint() of training and eval data
 };
 
 void save_checkpoint(const std::filesystem::path& folder, const TrainState& state,
                      const std::vector<Param*>& params, const Optimizer& optimizer);
 
-/// Reads state, weights and optimizer back. Error (input) when a file is missing, changed, or of
-/// another run.
-TrainState load_checkpoint(const std::filesystem::path& folder, const std::vector<Param*>& params,
-                           const Optimizer& optimizer);
+/// Reads state.json alone, of a folder that newest_checkpoint() gave.
+TrainState read_state(const std::filesystem::path& folder);
+
+/// Reads weights and optimizer back. Error (input) when they are of another run.
+void load_checkpoint(const std::filesystem::path& folder, const std::vector<Param*>& params,
+                     const Optimizer& optimizer);
 
 /// The newest folder checkpoints/step-N whose manifest holds; damaged ones are passed over with a
 /// warning.

@@ -293,11 +293,14 @@ std::unique_ptr<Model> outline_of_run(const RunConfig& config) {
   return model;
 }
 
-BatchSize largest_batch(Loader& loader) {
+BatchSize largest_batch(const Loader& loader, const RunConfig& config) {
+  // A later window may have any batch that packing makes.
+  if (loader.num_windows() > 1 && config.data.packing) return full_batch(config);
   BatchSize most;
-  const int64_t steps = std::min(loader.num_steps(), loader.steps_per_epoch());
+  const Window& window = loader.window();
+  const int64_t steps = std::min(loader.num_steps(), window.num_steps());
   for (int64_t i = 0; i < steps; ++i)
-    for (const Batch& b : loader.step(i))
+    for (const Batch& b : window.step(i))
       most = {std::max(most.tokens, b.num_tokens()), std::max(most.targets, b.num_targets()),
               std::max(most.document, b.max_document())};
   return most;

@@ -19,8 +19,9 @@ struct BatchSize {
   int64_t document = 0;  ///< tokens of its longest document
 };
 
-/// The largest numbers among the micro-batches of a run's first epoch.
-BatchSize largest_batch(Loader& loader);
+/// The largest numbers among the micro-batches of a run's first epoch, or, of several windows, what
+/// they cannot pass (without packing: those of the window that `loader` stands at).
+BatchSize largest_batch(const Loader& loader, const RunConfig& config);
 
 /// Bytes at the moment of the peak.
 struct MemoryPlan {

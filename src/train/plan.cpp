@@ -22,6 +22,7 @@ namespace {
 
 /// The data as the run will see it.
 struct DataFacts {
+  int64_t windows = 1;  ///< more than one: figures are estimates from the first
   int64_t examples = 0, tokens = 0, targets = 0, rows = 0, steps = 0;
   double tokens_per_step = 0;
   BatchSize largest;
@@ -36,20 +37,18 @@ std::optional<DataFacts> read_data(const RunConfig& config, const Session& sessi
   DataContext context = session.data_context(config.data);
   context.vocab_size = vocab_size;
   context.keep_texts = false;
-  Dataset set = make_dataset(read_split(config.data, config.seed).train, context);
-  std::vector<Example> examples;
-  for (Document& d : set.documents) examples.push_back(std::move(d.example));
-  Loader loader(examples, config);
+  Loader loader(read_split(config.data, config.seed).train, context, config);
+  const Window& window = loader.window();
   DataFacts facts;
-  facts.examples = set.counts.examples;
-  facts.tokens = set.counts.tokens;
-  facts.targets = set.counts.targets;
-  facts.rows = loader.num_rows();
+  facts.windows = loader.num_windows();
+  facts.examples = loader.estimate(loader.counts().examples);
+  facts.tokens = loader.estimate(loader.counts().tokens);
+  facts.targets = loader.estimate(loader.counts().targets);
+  facts.rows = loader.estimate(window.num_rows());
   facts.steps = loader.num_steps();
-  facts.largest = largest_batch(loader);
-  if (facts.rows > 0)
-    facts.tokens_per_step = static_cast<double>(loader.tokens_per_epoch()) /
-                            static_cast<double>(loader.steps_per_epoch());
+  facts.largest = largest_batch(loader, config);
+  facts.tokens_per_step =
+      static_cast<double>(window.tokens()) / static_cast<double>(window.num_steps());
   return facts;
 }
 
@@ -246,7 +245,8 @@ Json to_json(const Report& r) {
                            {"methods", std::move(methods)},
                            {"estimated_tokens_per_second", 1 / r.seconds_per_token}};
   if (r.data)
-    json.set("data", Json::Object{{"examples", r.data->examples},
+    json.set("data", Json::Object{{"windows", r.data->windows},
+                                  {"examples", r.data->examples},
                                   {"tokens", r.data->tokens},
                                   {"target_tokens", r.data->targets},
                                   {"rows", r.data->rows},
@@ -293,8 +293,9 @@ std::string to_text(const Report& r) {
   text += line;
   if (!r.data) return text + "data       none found: full batches are taken\n";
   const double tokens = r.data->tokens_per_step * static_cast<double>(r.data->steps);
-  return text + str("data       ", r.data->examples, " examples, ", r.data->tokens, " tokens, ",
-                    r.data->rows, " rows, ", r.data->steps, " steps; at least about ",
+  return text + str("data       ", r.data->windows > 1 ? "about " : "", r.data->examples,
+                    " examples, ", r.data->tokens, " tokens, ", r.data->rows, " rows, ",
+                    r.data->steps, " steps; at least about ",
                     duration_text(tokens * r.seconds_per_token), "\n");
 }
 
@@ -312,7 +313,7 @@ std::string plan(const PlanOptions& options) {
            read_data(config, session, spec.vocab_size),
            {},
            0};
-  if (r.data && r.data->rows > 0) r.batch = r.data->largest;
+  if (r.data) r.batch = r.data->largest;
   if (!device.is_cuda()) r.target.program = resident_memory();
   r.rows.push_back(plan_row(config, r.batch, r.target));
   for (const Way& way : kWays) {
