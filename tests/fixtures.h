@@ -51,12 +51,15 @@ inline Batch packed_rows(const Tensor& ids, const Tensor& labels, const Json& bo
   return batch;
 }
 
+inline Tensor on_host(const Tensor& t) {
+  return t.to(at::kCPU, at::kDouble);
+}
 inline double max_abs(const Tensor& a, const Tensor& b) {
-  return a.to(at::kDouble).sub(b.to(at::kDouble)).abs().max().item().toDouble();
+  return on_host(a).sub(on_host(b)).abs().max().item().toDouble();
 }
 inline double relative_l2(const Tensor& a, const Tensor& b) {
-  const double norm = b.to(at::kDouble).norm().item().toDouble();
-  return a.to(at::kDouble).sub(b.to(at::kDouble)).norm().item().toDouble() / std::max(norm, 1e-12);
+  const double norm = on_host(b).norm().item().toDouble();
+  return on_host(a).sub(on_host(b)).norm().item().toDouble() / std::max(norm, 1e-12);
 }
 
 /// The model's gradients against `grad.<parameter>` of expected.safetensors: every trained

@@ -72,6 +72,7 @@ struct TrainConfig {
   std::string master_weights = "kahan";
   std::string gradient_checkpointing = "auto";
   double neftune_alpha = 0;
+  int64_t profile_steps = 0;
 };
 
 struct EvalConfig {

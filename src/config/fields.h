@@ -131,6 +131,10 @@ struct Fields<TrainConfig> {
       one_of({"auto", "true", "false", "selective"}));
     v("neftune_alpha", &C::neftune_alpha, "noise on the embeddings in training; 0 = off",
       at_least(0));
+    v("profile_steps", &C::profile_steps,
+      "time that many steps after the first one, operator by operator, into profile.txt and "
+      "profile.json (for chrome://tracing or Perfetto)",
+      between(0, 1000));
   }
 };
 

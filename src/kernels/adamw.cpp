@@ -64,6 +64,7 @@ void adamw(const Tensor& param, const Tensor& grad, const Tensor& exp_avg, const
     reference(param, grad, exp_avg, exp_avg_sq, extra, settings);
     return;
   }
+  const ProfileScope scope("adamw");
   cpu::parallel_rows(param.numel(), 1, [&](int64_t begin, int64_t end) {
     cpu::with_adamw_types(param, grad, [&](auto* p, auto* g) {
       cpu::adamw({begin, end, 1}, p, g, cpu::data<float>(exp_avg), cpu::data<float>(exp_avg_sq),

@@ -99,6 +99,7 @@ void adamw8bit(const Tensor& param, const Tensor& grad, const QuantizedMoments& 
     return;
   }
   const int64_t n = param.numel();
+  const ProfileScope scope("adamw8bit");
   cpu::parallel_rows(num_blocks(n), kQuantizedBlock, [&](int64_t begin, int64_t end) {
     cpu::with_adamw_types(param, grad, [&](auto* p, auto* g) {
       update_range(begin * kQuantizedBlock, std::min(n, end * kQuantizedBlock), p, g, moments,

@@ -6,6 +6,7 @@
 
 #include "kernels/matrix_unit.h"
 #include "kernels/mode.h"
+#include "kernels/profile.h"
 
 namespace ft {
 namespace {
@@ -46,9 +47,11 @@ Tensor attend_plainly(const Tensor& q, const Tensor& k, const Tensor& v, const T
   return p.matmul(vs).transpose(0, 1).to(q.scalar_type()).contiguous();
 }
 
-std::optional<OpHalves> attention_halves(const Tensor& q, const Tensor& k, const Tensor& v,
-                                         const Documents& documents,
-                                         const AttentionSettings& settings) {
+namespace {
+
+std::optional<OpHalves> choose_halves(const Tensor& q, const Tensor& k, const Tensor& v,
+                                      const Documents& documents,
+                                      const AttentionSettings& settings) {
   const int64_t N = q.size(0), D = q.size(2);
   check_shape(k, "attention keys", {N, -1, D});
   check_shape(v, "attention values", {N, k.size(1), D});
@@ -61,6 +64,23 @@ std::optional<OpHalves> attention_halves(const Tensor& q, const Tensor& k, const
     return flash_attention_cuda(q, k, v, documents, settings);
   if (use_cpu_loops(q) || is_on_cuda(q)) return block_attention(q, k, v, documents, settings);
   return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<OpHalves> attention_halves(const Tensor& q, const Tensor& k, const Tensor& v,
+                                         const Documents& documents,
+                                         const AttentionSettings& settings) {
+  auto halves = choose_halves(q, k, v, documents, settings);
+  if (!halves) return std::nullopt;
+  return OpHalves{[forward = std::move(halves->forward)](Saved& saved) {
+                    const ProfileScope scope("attention");
+                    return forward(saved);
+                  },
+                  [backward = std::move(halves->backward)](const Tensor& grad, const Saved& saved) {
+                    const ProfileScope scope("attention backward");
+                    return backward(grad, saved);
+                  }};
 }
 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Documents& documents,

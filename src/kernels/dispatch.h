@@ -6,6 +6,7 @@
 #include "kernels/launch.h"
 #include "kernels/ledger.h"
 #include "kernels/mode.h"
+#include "kernels/profile.h"
 
 namespace ft::cpu {
 
@@ -100,6 +101,7 @@ void run(const char* op, cudaError_t (*launcher)(const Arguments&, cudaStream_t)
          const Arguments& arguments, std::initializer_list<Tensor> touched, int64_t launches = 1) {
   if (touched.begin()->is_meta())
     return note_launch(op, LaunchKind::kElements, 0, touched, launches);
+  const ProfileScope scope(op);
   const cudaError_t error = launcher(arguments, nullptr);
   if (static_cast<int>(error) != 0) fail(Code::kRun, op, ": CUDA: ", error_text(error));
 }

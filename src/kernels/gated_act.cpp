@@ -28,6 +28,7 @@ Tensor gated_act_forward(const Tensor& gate, const Tensor& up, Activation activa
     cuda::run("gated_act", cuda::gated_act, arguments(gate, up, activation, y), {gate, up, y});
     return y;
   }
+  const ProfileScope scope("gated_act");
   cpu::for_rows(gate, gate.size(-1), [&](auto* t, cpu::RowRange r) {
     using T = std::remove_pointer_t<decltype(t)>;
     cpu::gated_act<T>(r, cpu::data<T>(gate), cpu::data<T>(up), cpu::data<T>(y), activation);
@@ -44,6 +45,7 @@ void gated_act_backward(const Tensor& dy, const Tensor& gate, const Tensor& up,
     return cuda::run("gated_act backward", cuda::gated_act_backward, p,
                      {dy, gate, up, dgate, dup, again});
   }
+  const ProfileScope scope("gated_act backward");
   cpu::for_rows(gate, gate.size(-1), [&](auto* t, cpu::RowRange r) {
     using T = std::remove_pointer_t<decltype(t)>;
     cpu::gated_act_backward<T>(r, cpu::data<T>(dy), cpu::data<T>(gate), cpu::data<T>(up),

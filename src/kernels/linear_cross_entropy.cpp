@@ -36,6 +36,7 @@ int64_t chunk_rows(const Tensor& h, const Tensor& w, bool more) {
 Tensor row_losses(Tensor& logits, const Tensor& targets, bool overwrite) {
   const int64_t n = logits.size(0), V = logits.size(1);
   if (use_cpu_loops(logits)) {
+    const ProfileScope scope("cross_entropy");
     Tensor losses = ops::empty({n}, at::kFloat);
     cpu::for_rows(logits, V, [&](auto* t, cpu::RowRange r) {
       using T = std::remove_pointer_t<decltype(t)>;

@@ -30,6 +30,7 @@ Tensor scale_columns(const Tensor& x, const Tensor& f, const Tensor& z = {},
     if (dots) *dots = x.to(at::kFloat).mul(z).sum(0);
     return x.mul(f).to(x.scalar_type());
   }
+  const ProfileScope scope("scale_columns");
   const Tensor y = ops::empty_like(x);
   if (dots) *dots = ops::zeros({x.size(1)}, at::kFloat);
   cpu::with_type(x, [&](auto* t) {

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "kernels/mode.h"
+#include "kernels/profile.h"
 
 namespace ft {
 namespace {
@@ -41,6 +42,7 @@ Packed::Packed(const Tensor& x, bool transposed)
       inner_(x.size(transposed ? 0 : 1)),
       is_on_unit_(use_matrix_unit(x)) {
   if (is_on_unit_ && inner_ <= unit::kMaxInner && rows_ > unit::kFewRows) {
+    const ProfileScope scope("pack");
     tiles_ = unit::pack(x, transposed);
   } else {
     plain_ = transposed ? x.t() : x;
@@ -49,6 +51,7 @@ Packed::Packed(const Tensor& x, bool transposed)
 
 Tensor multiply(const std::vector<Term>& terms, const Tensor& bias,
                 std::optional<at::ScalarType> dtype) {
+  const ProfileScope scope("multiply");
   const Packed& left = terms[0].left;
   const auto type = dtype.value_or(left.dtype());
   return left.is_on_unit() ? unit::multiply(terms, bias, type) : plain_multiply(terms, bias, type);

@@ -166,6 +166,7 @@ void dequantize(const QuantizedWeight& q, const Tensor& w) {
     w.copy_(plain(q, w.scalar_type()));
     return;
   }
+  const ProfileScope scope("dequantize");
   const cpu::PackedBlocks p = packed_blocks(q);
   cpu::with_type(w, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;

@@ -42,6 +42,7 @@ void forward(const Operands& t, const NormSettings& n) {
     return cuda::run("residual_norm", cuda::residual_norm, p,
                      {t.x, t.y, t.y_weight, t.w, t.sum, t.out});
   }
+  const ProfileScope scope("residual_norm");
   cpu::for_rows(t.x, t.x.size(-1), [&](auto* type, cpu::RowRange r) {
     using T = std::remove_pointer_t<decltype(type)>;
     cpu::residual_norm<T>(
@@ -86,6 +87,7 @@ void backward_cuda(const Gradients& g, const NormSettings& n) {
 }
 
 void backward_loops(const Gradients& g, const NormSettings& n) {
+  const ProfileScope scope("residual_norm backward");
   const int64_t width = g.dx.size(-1), rows = rows_of(g.dx);
   cpu::with_type(g.dx, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;

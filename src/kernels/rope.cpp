@@ -20,6 +20,7 @@ Tensor reference(const Tensor& x, const Tensor& cos, const Tensor& sin) {
 
 /// y may be x.
 void rotate_loops(const Tensor& x, const Tensor& y, const Rotation& r, float sign) {
+  const ProfileScope scope("rope");
   cpu::for_rows(x, x.size(-1), [&](auto* t, cpu::RowRange range) {
     using T = std::remove_pointer_t<decltype(t)>;
     cpu::rope<T>(range, x.size(1), cpu::data<T>(x), cpu::data<float>(r.cos),

@@ -13,13 +13,14 @@ namespace {
 
 /// What a run leaves, interface order; the folders also with the names of their staging.
 constexpr const char* kResults[] = {
-    "config.yaml", "metrics.jsonl", "samples.jsonl", "report.html", "tensorboard",    "checkpoints",
-    "best",        "final",         ".best.staging", ".best.old",   ".final.staging", ".final.old"};
+    "config.yaml",   "metrics.jsonl", "samples.jsonl",  "report.html", "profile.txt",
+    "profile.json",  "tensorboard",   "checkpoints",    "best",        "final",
+    ".best.staging", ".best.old",     ".final.staging", ".final.old"};
 
 /// Settings that a resumed run may change: they decide what is written, not what is computed.
 bool may_change(const std::string& key) {
   return key.starts_with("log.") || key.starts_with("save.") || key.starts_with("eval.sample") ||
-         key == "output_dir";
+         key == "output_dir" || key == "train.profile_steps";
 }
 
 void check_same_run(const RunConfig& now, const fs::path& saved_file) {

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/seed.h"
 #include "kernels/autograd.h"
+#include "kernels/profile.h"
 #include "objectives/sft.h"
 
 namespace ft {
@@ -57,7 +58,11 @@ StepResult train_step(const StepContext& c, const std::vector<Batch>& batches, i
         seed(static_cast<uint64_t>(c.config.seed), static_cast<uint64_t>(index), Stream::kDropout);
     set_dropout(c.adapters, mix64(step_key + ++micro) | 1);
     c.model.decoder.noise_key = noise_key(c.config, index, micro);
-    const Tensor loss = sft_loss(c.model, batch);
+    const Tensor loss = [&] {
+      const ProfileScope phase("forward", true);
+      return sft_loss(c.model, batch);
+    }();
+    const ProfileScope phase("backward", true);
     if (is_fused) {  // of one micro-batch: its loss is that of the step, and must be known now
       result.loss = loss.item().toDouble() * share;
       if (!std::isfinite(result.loss)) refuse(result, index, c.optimizer);
@@ -70,6 +75,7 @@ StepResult train_step(const StepContext& c, const std::vector<Batch>& batches, i
   }
   set_dropout(c.adapters, 0);
   c.model.decoder.noise_key = 0;
+  const ProfileScope phase("optimizer", true);
   // 3. Norm of the whole gradient; refuse what is not finite.
   result.grad_norm = is_fused ? c.optimizer.end_fused() : c.optimizer.gradient_norm();
   if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm))

@@ -12,6 +12,7 @@
 #include "train/evaluate.h"
 #include "train/memory_plan.h"
 #include "train/output_folder.h"
+#include "train/profiler.h"
 #include "train/report.h"
 #include "train/resolve.h"
 #include "train/schedule.h"
@@ -236,6 +237,7 @@ bool Trainer::is_evaluation_step() const {
 int Trainer::loop() {
   const auto start = Clock::now();
   const double seconds_before = state_.seconds;
+  StepProfiler profiler(config_.train.profile_steps, session_.model->device, output_);
   loader_->begin();
   if ((state_.step == 0 || state_.owes_evaluation) && !eval_.empty()) evaluate_now();
   bool stopped_early = has_stopped_improving();
@@ -244,16 +246,21 @@ int Trainer::loop() {
     return config_.train.max_steps && state_.step >= *config_.train.max_steps;
   };
   while (!is_at_end() && !stopped_early) {
+    profiler.begin_step();
     const auto step_start = Clock::now();
     const double rate = learning_rate_at(config_.train, peak_rate_, state_.step, num_steps_);
     std::optional<LoadedStep> step;
     StepResult result;
     try {
-      step = loader_->next();
+      {
+        const ProfileScope phase("data", true);
+        step = loader_->next();
+      }
       if (!step) break;
       result = train_step({*session_.model, session_.adapters ? &*session_.adapters : nullptr,
                            *optimizer_, config_},
                           step->batches, state_.step, rate);
+      profiler.end_step();
     } catch (const Error& e) {
       progress_.pause();
       const std::string checkpoints = (output_ / "checkpoints").string();
@@ -279,6 +286,7 @@ int Trainer::loop() {
     if (StopSignals::received()) return end_by_signal();
   }
   progress_.pause();
+  profiler.finish();
   if (stopped_early)
     log_info("stopped early: no better evaluation in ", *config_.eval.early_stopping_patience,
              " tries");

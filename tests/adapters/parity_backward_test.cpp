@@ -2,6 +2,7 @@
 #include "adapters/adapters.h"
 #include "fixtures.h"
 #include "kernels/autograd.h"
+#include "kernels/device.h"
 #include "objectives/sft.h"
 
 namespace ft {
@@ -11,7 +12,10 @@ struct Run {
   std::string name;
   Recompute recompute;
 };
-class BackwardParity : public testing::TestWithParam<Run> {};
+class BackwardParity : public testing::TestWithParam<Run> {
+ protected:
+  void check_gradients(at::Device device) const;
+};
 
 /// Every case, with activations kept and recomputed.
 std::vector<Run> backward_runs() {
@@ -24,14 +28,16 @@ std::vector<Run> backward_runs() {
   return runs;
 }
 
-TEST_P(BackwardParity, Gradients) {
+void BackwardParity::check_gradients(at::Device device) const {
   const fs::path folder = parity_case("C_backward", GetParam().name);
   FT_NEEDS(folder);
   const Json info = read_json(folder / "case.json");
   const TensorMap expected = read_tensors(folder / "expected.safetensors");
-  const auto model = load_model(folder / "model", at::kFloat, at::kCPU);
+  const auto model = load_model(folder / "model", at::kFloat, device);
   if (fs::exists(folder / "adapter")) {
     load_adapter(*model, folder / "adapter");
+    if (device.is_cuda())  // as the trainer does
+      for (Block& block : model->decoder.blocks) add_borders(block, model->decoder.dtype);
   } else {
     for (Param& p : model->params.all()) p.train();
   }
@@ -42,6 +48,15 @@ TEST_P(BackwardParity, Gradients) {
   EXPECT_NEAR(value(loss), value(expected.at("loss")), tolerance(info, "loss_abs"));
   run_backward(loss);
   expect_gradients(*model, expected, tolerance(info, "grad_rel_l2_per_tensor"));
+}
+
+TEST_P(BackwardParity, Gradients) {
+  check_gradients(at::kCPU);
+}
+
+TEST_P(BackwardParity, CudaGradients) {
+  if (!has_cuda()) GTEST_SKIP() << "no CUDA device";
+  check_gradients(at::Device(at::kCUDA, 0));
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, BackwardParity, testing::ValuesIn(backward_runs()),
