@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/mapped_file.h"
 #include "base/names.h"
 #include "cli/commands.h"
 
@@ -96,6 +97,7 @@ int main(int argc, char** argv) {
   ft::prepare_runtime();
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
+  ft::install_mapping_faults();
   try {
     return ft::run(argc, argv);
   } catch (const ft::Error& e) {

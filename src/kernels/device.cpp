@@ -6,7 +6,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
+#include <limits>
+#include <string>
 
 #include "finetune/run.h"
 #include "kernels/host_arena.h"
@@ -45,6 +48,18 @@ int64_t peak_memory(at::Device device) {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return usage.ru_maxrss * 1024;
+}
+
+int64_t available_memory() {
+  int64_t available = std::numeric_limits<int64_t>::max();
+  std::ifstream machine("/proc/meminfo");
+  for (std::string word; machine >> word;)
+    if (word == "MemAvailable:" && machine >> available) available *= 1024;
+  // Of a container; its pages of files count as taken.
+  std::ifstream limit("/sys/fs/cgroup/memory.max"), use("/sys/fs/cgroup/memory.current");
+  if (int64_t most = 0, taken = 0; limit >> most && use >> taken)
+    available = std::min(available, most - taken);
+  return available;
 }
 
 int64_t total_memory(at::Device device) {

@@ -1,15 +1,18 @@
 // Resumable state: checkpoints/step-N/, written whole or not at all.
-//   state.json             step, tokens, best eval loss, what the run was (config, threads)
+//   state.json             step, tokens, best eval loss, what the run was (config, inputs, threads)
 //   trained.safetensors    every trained tensor in its own dtype
 //   optimizer.safetensors  AdamW's state
 //   manifest.json          size and checksum of each file; written last
 #pragma once
 
 #include <filesystem>
+#include <future>
+#include <map>
 #include <optional>
+#include <set>
 #include <vector>
 
-#include "model/params.h"
+#include "model/load.h"
 #include "train/optimizer.h"
 
 namespace ft {
@@ -24,21 +27,54 @@ struct TrainState {
   bool owes_evaluation = false;
   std::string config;  ///< to_yaml of the run
   int64_t threads = 0;
+  std::string device;
+  std::map<std::string, std::string> inputs;  ///< key of the configuration -> fingerprint
 };
 
-void save_checkpoint(const std::filesystem::path& folder, const TrainState& state,
-                     const std::vector<Param*>& params, const Optimizer& optimizer);
+/// Writes the checkpoints of a run into `output`/checkpoints and keeps the newest whole ones.
+class CheckpointWriter {
+ public:
+  /// Keeps references to the parameters and the optimizer.
+  CheckpointWriter(std::filesystem::path output, const SaveConfig& config,
+                   std::vector<Param*> params, const Optimizer& optimizer);
+  /// Waits; an error that nobody asked for is lost.
+  ~CheckpointWriter() = default;
 
-/// Reads state, weights and optimizer back. Error (input) when a file is missing, changed, or of
-/// another run.
-TrainState load_checkpoint(const std::filesystem::path& folder, const std::vector<Param*>& params,
-                           const Optimizer& optimizer);
+  /// On disk when it returns.
+  void save(const TrainState& state);
+  /// Copies the state and writes it beside what follows, after the one before is on disk. Where the
+  /// copy would not fit, and of paged states, as save().
+  void save_beside(const TrainState& state);
+  /// Throws what has gone wrong beside training.
+  void check();
+  void wait();
+
+  /// Bytes of a checkpoint, and of the copy that save_beside makes (0: none).
+  int64_t checkpoint_bytes() const;
+  int64_t copy_bytes() const;
+
+ private:
+  void write(const TrainState& state, const NamedTensors& trained, const NamedTensors& states);
+  void prune();
+  [[noreturn]] void not_saved(int64_t step, const std::string& why) const;
+
+  std::filesystem::path output_, folder_;
+  SaveConfig config_;
+  std::vector<Param*> params_;
+  const Optimizer& optimizer_;
+  /// The copy: its memory stays, so that saving makes none of it anew.
+  NamedTensors trained_copy_, states_copy_;
+  std::set<std::filesystem::path> whole_;  ///< written or verified by this process
+  std::future<void> pending_;              ///< last: its thread uses all of the above
+};
+
+/// The state, weights and optimizer of a whole checkpoint. Error (input) when it is of another run.
+TrainState load_state(const std::filesystem::path& folder);
+void load_tensors(const std::filesystem::path& folder, const std::vector<Param*>& params,
+                  const Optimizer& optimizer);
 
 /// The newest folder checkpoints/step-N whose manifest holds; damaged ones are passed over with a
 /// warning.
 std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& checkpoints);
-
-/// Deletes all but the newest `keep`.
-void prune_checkpoints(const std::filesystem::path& checkpoints, int64_t keep);
 
 }  // namespace ft

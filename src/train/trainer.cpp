@@ -1,6 +1,9 @@
 // train(): from a configuration to final/. The step itself is in step.cpp.
 #include "train/trainer.h"
 
+#include <c10/util/Exception.h>
+
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 
@@ -12,6 +15,7 @@
 #include "infer/generate.h"
 #include "kernels/device.h"
 #include "train/evaluate.h"
+#include "train/fingerprint.h"
 #include "train/memory_plan.h"
 #include "train/output_folder.h"
 #include "train/report.h"
@@ -25,6 +29,26 @@ namespace {
 using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// `"Once upon a time" and 3 more`: the beginnings of the documents of a step.
+std::string beginnings(const std::vector<Batch>& batches, const Tokenizer* tokenizer) {
+  constexpr size_t kShown = 4;
+  constexpr int64_t kTokens = 16;
+  std::string text;
+  size_t count = 0;
+  for (const Batch& b : batches)
+    for (size_t d = 0; d + 1 < b.bounds.size(); ++d) {
+      if (++count > kShown) continue;
+      const auto first = b.tokens.begin() + b.bounds[d];
+      const std::vector<int32_t> ids(first,
+                                     first + std::min(kTokens, b.bounds[d + 1] - b.bounds[d]));
+      std::string begins;
+      for (const int32_t id : ids) begins += (begins.empty() ? "ids " : " ") + std::to_string(id);
+      if (tokenizer) begins = '"' + tokenizer->decode(ids) + '"';
+      text += (text.empty() ? "" : ", ") + printable(begins);
+    }
+  return count > kShown ? str(text, " and ", count - kShown, " more") : text;
 }
 
 /// The examples of documents, which keep the rest of what they are.
@@ -144,14 +168,44 @@ void Trainer::continue_from_checkpoint() {
              "; starting from the beginning");
     return;
   }
-  const int64_t threads = state_.threads;
-  state_ = load_checkpoint(*folder, session_.model->params.trainable(), *optimizer_);
-  if (state_.threads != threads)
-    log_warning("the checkpoint was made with ", state_.threads, " threads, this run has ", threads,
-                ": results will differ in the last bits");
-  state_.threads = threads;
+  TrainState before = load_state(*folder);
+  check_inputs(before);
+  load_tensors(*folder, session_.model->params.trainable(), *optimizer_);
+  before.threads = state_.threads;
+  before.device = state_.device;
+  before.inputs = state_.inputs;
+  state_ = std::move(before);
   saved_step_ = resumed_step_ = state_.step;
   log_info("resume     from ", folder->string());
+}
+
+void Trainer::check_inputs(const TrainState& before) const {
+  for (const auto& [key, fingerprint] : before.inputs)
+    if (const auto now = state_.inputs.find(key);
+        now != state_.inputs.end() && now->second != fingerprint)
+      fail_input(key, ": not what the run in ", output_.string(),
+                 " began with: its files have changed since; put the old ones back, or start anew "
+                 "with --overwrite");
+  if (before.threads != state_.threads)
+    log_warning("threads: the checkpoint was made with ", before.threads, ", this run has ",
+                state_.threads, ": results will differ in the last bits");
+  if (before.device != state_.device)
+    log_warning("device: the checkpoint was made on ", before.device, ", this run is on ",
+                state_.device, ": results will differ in the last bits");
+}
+
+void Trainer::check_space() const {
+  // What is kept and the one being written; best/, final/ and what replaces them.
+  const int64_t checkpoints = (state_.step > 0 ? 1 : config_.save.keep + 1);
+  int64_t trained = 0;
+  for (const Param* p : session_.model->params.trainable())
+    trained += static_cast<int64_t>(p->value.nbytes());
+  const int64_t needed = checkpoints * checkpoints_->checkpoint_bytes() + 3 * trained;
+  std::error_code unknown;
+  const auto space = fs::space(output_, unknown);
+  if (unknown || space.available >= static_cast<uint64_t>(needed)) return;
+  log_warning(output_.string(), ": ", space.available >> 20, " MiB are free, this run needs about ",
+              (needed >> 20) + 1, " MiB for checkpoints and results");
 }
 
 int Trainer::run() {
@@ -162,14 +216,20 @@ int Trainer::run() {
   prepare_model();
   make_folders(output_);
   const FolderLock lock(output_);
+  remove_leftovers(output_);
   optimizer_.emplace(session_.model->params.trainable(), config_.train,
                      static_cast<uint64_t>(config_.seed), output_);
+  checkpoints_.emplace(output_, config_.save, session_.model->params.trainable(), *optimizer_);
+  planned_bytes_ += session_.model->device.is_cpu() ? checkpoints_->copy_bytes() : 0;
   state_.threads = num_threads();
+  state_.device = session_.model->device.str();
+  state_.inputs = fingerprints(config_);
   if (resume_)
     continue_from_checkpoint();
   else
     clear_results(output_);
   report_start();
+  check_space();
   replace_file(output_ / "config.yaml", to_yaml(config_));
   if (state_.step == 0) remove_report(output_);
   metrics_.emplace(output_ / "metrics.jsonl", state_.step, config_.log.tensorboard);
@@ -197,22 +257,7 @@ int Trainer::loop() {
   while (state_.step < num_steps_ && !stopped_early) {
     const auto step_start = Clock::now();
     const double rate = learning_rate_at(config_.train, peak_rate_, state_.step, num_steps_);
-    StepResult result;
-    try {
-      result = train_step({*session_.model, session_.adapters ? &*session_.adapters : nullptr,
-                           *optimizer_, config_},
-                          loader_->step(state_.step), state_.step, rate);
-    } catch (const Error& e) {
-      progress_.pause();
-      const std::string checkpoints = (output_ / "checkpoints").string();
-      if (!optimizer_->refused()) {
-        save_now();
-        fail(e.code(), e.what(), "; the state before it is in ", checkpoints);
-      }
-      if (saved_step_ < 0) fail(e.code(), e.what(), "; there is no checkpoint yet");
-      fail(e.code(), e.what(), "; the last state to go on from is step ", saved_step_, " in ",
-           checkpoints);
-    }
+    const StepResult result = take_step(rate);
     ++state_.step;
     state_.tokens += result.tokens;
     record(result, rate, seconds_since(step_start));
@@ -221,7 +266,8 @@ int Trainer::loop() {
     if (is_due && !eval_.empty()) stopped_early = evaluate_now();
     const bool saves =
         config_.save.every_steps ? state_.step % *config_.save.every_steps == 0 : is_due;
-    if (saves || StopSignals::take_save_request()) save_now();
+    if (saves || StopSignals::take_save_request()) save_now(/*goes_on=*/true);
+    checkpoints_->check();
     if (StopSignals::received()) return end_by_signal();
   }
   progress_.pause();
@@ -230,6 +276,54 @@ int Trainer::loop() {
              " tries");
   finish();
   return 0;
+}
+
+StepResult Trainer::take_step(double rate) {
+  const std::vector<Batch> batches = loader_->step(state_.step);
+  try {
+    return train_step(
+        {*session_.model, session_.adapters ? &*session_.adapters : nullptr, *optimizer_, config_},
+        batches, state_.step, rate);
+  } catch (const Error& e) {
+    stop_at_bad_step(e, batches);
+  } catch (const std::bad_alloc&) {
+    stop_without_memory();
+  } catch (const c10::OutOfMemoryError&) {
+    stop_without_memory();
+  }
+}
+
+void Trainer::stop_at_bad_step(const Error& e, const std::vector<Batch>& batches) {
+  progress_.pause();
+  std::string what =
+      str(e.what(), "; its documents begin ", beginnings(batches, session_.tokenizer.get()));
+  const std::string checkpoints = (output_ / "checkpoints").string();
+  if (!optimizer_->refused() && state_.step > 0) {
+    try {
+      save_now();
+    } catch (const Error& not_saved) {
+      fail(e.code(), what, "; ", not_saved.what());
+    }
+    fail(e.code(), what, "; the state before it is in ", checkpoints);
+  }
+  checkpoints_->wait();
+  if (saved_step_ < 1) fail(e.code(), what, "; there is no checkpoint yet");
+  fail(e.code(), what, "; the last state to go on from is step ", saved_step_, " in ", checkpoints);
+}
+
+/// The update may have begun: the state in memory is not saved.
+void Trainer::stop_without_memory() {
+  progress_.pause();
+  checkpoints_->wait();
+  char planned[32];
+  std::snprintf(planned, sizeof planned, "%.2f GiB", static_cast<double>(planned_bytes_) / 0x1p30);
+  const std::string last = saved_step_ < 1 ? "there is no checkpoint yet"
+                                           : str("go on from step ", saved_step_, " with --resume");
+  fail(Code::kRun, "step ", state_.step + 1, ": out of memory (planned ", planned,
+       "): a smaller train.batch_size (", config_.train.batch_size, ") or data.max_length (",
+       config_.data.max_length,
+       "), train.gradient_checkpointing: true or method: lora needs less; ",
+       "finetune plan --memory names the largest setting that fits; ", last);
 }
 
 int Trainer::end_by_signal() {
@@ -301,14 +395,18 @@ bool Trainer::has_stopped_improving() const {
          state_.evaluations_without_gain >= *config_.eval.early_stopping_patience;
 }
 
-void Trainer::save_now() {
-  if (saved_step_ == state_.step) return;
-  state_.config = to_yaml(config_);
-  const fs::path checkpoints = output_ / "checkpoints";
-  save_checkpoint(checkpoints / ("step-" + std::to_string(state_.step)), state_,
-                  session_.model->params.trainable(), *optimizer_);
-  prune_checkpoints(checkpoints, config_.save.keep);
-  saved_step_ = state_.step;
+void Trainer::save_now(bool goes_on) {
+  goes_on = goes_on && state_.step < num_steps_ && !StopSignals::received();
+  if (saved_step_ != state_.step) {
+    state_.config = to_yaml(config_);
+    if (goes_on) {
+      checkpoints_->save_beside(state_);
+    } else {
+      checkpoints_->save(state_);
+    }
+    saved_step_ = state_.step;
+  }
+  if (!goes_on) checkpoints_->wait();
 }
 
 void Trainer::write_final(const fs::path& folder) const {
@@ -354,7 +452,7 @@ void Trainer::write_samples() {
                  .dump() +
              "\n";
   }
-  write_file(output_ / "samples.jsonl", lines);
+  replace_file(output_ / "samples.jsonl", lines);
 }
 
 void Trainer::finish() {
@@ -384,8 +482,13 @@ void Trainer::finish() {
 
 int train(const TrainOptions& options) {
   const RunConfig config = resolve(options.config);
-  check_output_folder(config, options.resume, options.overwrite);
-  if (options.resume && is_finished(config.output_dir)) {
+  const std::vector<std::string> changed =
+      check_output_folder(config, options.resume, options.overwrite);
+  for (const std::string& key : changed) log_info("resume     with another ", key);
+  const bool has_new_length = std::ranges::any_of(changed, [](const std::string& key) {
+    return key == "train.epochs" || key == "train.max_steps";
+  });
+  if (options.resume && !has_new_length && is_finished(config.output_dir)) {
     log_info(config.output_dir, ": this run is finished; nothing left to do");
     return 0;
   }
