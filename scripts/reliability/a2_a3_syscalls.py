@@ -25,17 +25,17 @@ def points(scene, output, log):
     scene.run(output, before=[*STRACE, "-y", "-o", log, "-e", f"trace={CALLS}"])
     counts, found = collections.Counter(), []
     for line in open(log):
-        match = re.match(r"\d+ +(\w+)\((.*)", line)
+        match = re.match(r"(\d+) +(\w+)\((.*)", line)
         if not match or str(output) not in line:
             continue
-        call, arguments = match.groups()
+        thread, call, arguments = match.groups()
         paths = re.findall(r'["<](' + re.escape(str(output)) + r'[^">]*)[">]', arguments)
         if not paths:
             continue
         absent = "ENOENT" in line  # a look at what may not be there
-        counts[call, paths[0]] += 1
-        found.append((call, paths[0], counts[call, paths[0]], absent))
-    return found
+        counts[thread, call, paths[0]] += 1  # strace counts thread by thread
+        found.append((call, paths[0], counts[thread, call, paths[0]], absent))
+    return list(dict.fromkeys(found))
 
 
 def main():

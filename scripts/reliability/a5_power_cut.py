@@ -146,7 +146,7 @@ def replay(log, root):
     disk, numbers, base = Disk(str(root.parent)), {}, str(root)
     for call, arguments, value in events(log, root):
         strings = [unquote(s) for s in re.findall(r'"((?:\\x[0-9a-f]{2})*)"', arguments)]
-        inside = [s.decode() for s in strings if s.startswith(base.encode())]
+        inside = [s.decode() for s in strings if s.startswith(base.encode()) or s == disk.root.encode()]
         fd = re.match(r"(\d+)", arguments)
         number = numbers.get(int(fd.group(1))) if fd else None
         if call == "openat":

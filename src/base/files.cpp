@@ -175,8 +175,13 @@ Written write_file(const fs::path& file, std::string_view content) {
 
 void replace_file(const fs::path& file, std::string_view content) {
   const fs::path fresh = hidden_beside(file, kNew);
-  write_file(fresh, content);
-  rename_to(fresh, file);
+  try {
+    write_file(fresh, content);
+    rename_to(fresh, file);
+  } catch (const Error&) {
+    ::unlink(fresh.c_str());
+    throw;
+  }
   sync_path(parent_of(file));
 }
 
@@ -201,7 +206,8 @@ void make_folders(const fs::path& folder) {
   std::error_code ignored;
   if (fs::is_directory(folder, ignored)) return;
   const fs::path path = folder.filename().empty() ? folder.parent_path() : folder;
-  if (!path.parent_path().empty()) make_folders(path.parent_path());
+  const fs::path parent = path.parent_path();
+  if (!parent.empty() && !fs::exists(parent, ignored)) make_folders(parent);
   if (whole_call([&] { return ::mkdir(path.c_str(), 0755); }) != 0) {
     const int reason = errno;
     if (reason == EEXIST && fs::is_directory(path, ignored)) return;
@@ -231,6 +237,16 @@ std::vector<fs::path> list_folder(const fs::path& folder) {
   }
 }
 
+namespace {
+
+void sync_folders(const fs::path& folder) {
+  for (const fs::path& path : list_folder(folder))
+    if (fs::is_directory(path)) sync_folders(path);
+  sync_path(folder);
+}
+
+}  // namespace
+
 StagedFolder::StagedFolder(fs::path target) : target_(std::move(target)) {
   if (target_.filename().empty()) target_ = target_.parent_path();
   staging_ = hidden_beside(target_, kStaging);
@@ -244,9 +260,7 @@ StagedFolder::~StagedFolder() {
 }
 
 void StagedFolder::commit() {
-  for (const auto& entry : fs::recursive_directory_iterator(staging_))
-    if (entry.is_directory()) sync_path(entry.path());
-  sync_path(staging_);
+  sync_folders(staging_);
   const fs::path old = hidden_beside(target_, kOld);
   remove_tree(old);
   if (!fs::exists(target_)) {

@@ -123,7 +123,7 @@ std::string written_name(const std::string& name, const ModelSpec& spec, bool ha
 }  // namespace
 
 Written save_tensors(const fs::path& file, const NamedTensors& tensors,
-                  const std::function<void(const void*, size_t)>& written) {
+                     const std::function<void(const void*, size_t)>& written) {
   constexpr size_t kPart = size_t{16} << 20;
   std::vector<TensorToWrite> rows;
   for (const auto& [name, tensor] : tensors)

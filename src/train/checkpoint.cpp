@@ -221,7 +221,7 @@ TrainState load_state(const fs::path& folder) {
   if (inputs && !inputs->is_object()) fail_input(where, ": inputs: not an object");
   for (const auto& [key, value] : inputs ? inputs->object() : Json::Object())
     s.inputs[key] = get_string(*inputs, key, where).value_or("");
-  if (s.step < 1 || s.tokens < 0 || s.evaluations_without_gain < 0)
+  if (s.step < 0 || s.tokens < 0 || s.evaluations_without_gain < 0)
     fail_input(where, ": step, tokens or evaluations_without_gain is no count");
   return s;
 }

@@ -298,7 +298,7 @@ void Trainer::stop_at_bad_step(const Error& e, const std::vector<Batch>& batches
   std::string what =
       str(e.what(), "; its documents begin ", beginnings(batches, session_.tokenizer.get()));
   const std::string checkpoints = (output_ / "checkpoints").string();
-  if (!optimizer_->refused() && state_.step > 0) {
+  if (!optimizer_->refused()) {
     try {
       save_now();
     } catch (const Error& not_saved) {
@@ -307,7 +307,7 @@ void Trainer::stop_at_bad_step(const Error& e, const std::vector<Batch>& batches
     fail(e.code(), what, "; the state before it is in ", checkpoints);
   }
   checkpoints_->wait();
-  if (saved_step_ < 1) fail(e.code(), what, "; there is no checkpoint yet");
+  if (saved_step_ < 0) fail(e.code(), what, "; there is no checkpoint yet");
   fail(e.code(), what, "; the last state to go on from is step ", saved_step_, " in ", checkpoints);
 }
 
@@ -317,7 +317,7 @@ void Trainer::stop_without_memory() {
   checkpoints_->wait();
   char planned[32];
   std::snprintf(planned, sizeof planned, "%.2f GiB", static_cast<double>(planned_bytes_) / 0x1p30);
-  const std::string last = saved_step_ < 1 ? "there is no checkpoint yet"
+  const std::string last = saved_step_ < 0 ? "there is no checkpoint yet"
                                            : str("go on from step ", saved_step_, " with --resume");
   fail(Code::kRun, "step ", state_.step + 1, ": out of memory (planned ", planned,
        "): a smaller train.batch_size (", config_.train.batch_size, ") or data.max_length (",
