@@ -19,7 +19,7 @@ void prepare_runtime();
 namespace {
 
 int report(Code code, const std::string& message) {
-  std::fprintf(stderr, "error: %s\n", message.c_str());
+  std::fprintf(stderr, "error: %s\n", printable_lines(message).c_str());
   return static_cast<int>(code);
 }
 

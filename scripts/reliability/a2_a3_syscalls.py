@@ -65,16 +65,13 @@ def main():
                                                  "-e", f"inject={call}:{inject}:when={nth}"], check=False)
                 cases += 1
                 problem = judge(fault, call, here, done, absent)
-                if not problem:
+                if not problem and not (fault == "SHORT" and "/checkpoints/" not in here):
                     go_on = (output / "config.yaml").exists() or (output / "metrics.jsonl").exists()
                     again = scene.run(output, *(["--resume"] if go_on else []), check=False)
                     if again.returncode != 0:
                         problem = f"cannot be resumed: {again.stderr[-300:]}"
                     else:
                         problem = ", ".join(runs.differences(runs.result(output), expected) + runs.leftovers(output))
-                        # A hidden short write of the last results, or of a line of metrics, is seen by nobody.
-                        if fault == "SHORT" and "/checkpoints/" not in here:
-                            problem = ""
                 if problem:
                     bad.append(f"{fault} at {call} {nth} of {os.path.relpath(here, output)}: {problem}")
                 shutil.rmtree(output, ignore_errors=True)
@@ -90,7 +87,8 @@ def judge(fault, call, path, done, absent):
         # strace ends as its tracee did.
         return "" if done.returncode in (-9, 137, 0) else f"status {done.returncode}"
     if fault in ("EINTR", "SHORT"):
-        if done.returncode == 0 or fault == "SHORT" and done.returncode == 5:
+        # A lie about a line of metrics may be met when the report reads it.
+        if done.returncode == 0 or fault == "SHORT" and done.returncode in (3, 5):
             return ""
         return f"status {done.returncode}: {done.stderr[-200:]}"
     if done.returncode == 0:

@@ -93,7 +93,10 @@ class Disk:
                 files[number] = states[-1]
             else:
                 state = draw.choice(states)
-                files[number] = state[:draw.randrange(len(state) + 1)] if len(states) > 1 and draw.random() < 0.5 else state
+                if draw.random() < 0.5:  # a cut one, but never into what was synced
+                    sure = len(states[0]) if state.startswith(states[0]) else 0
+                    state = state[:draw.randint(sure, len(state))]
+                files[number] = state
         for number in self.names:
             names = dict(self.sure[number])
             count = {"lost": 0, "done": len(self.pending[number])}.get(mode, draw.randrange(len(self.pending[number]) + 1))

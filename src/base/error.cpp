@@ -9,20 +9,31 @@ void invariant_failed(const char* condition, const char* file, int line) {
                                    "; this is a fault of finetune, please report it"));
 }
 
-std::string printable(std::string_view text) {
+namespace {
+
+std::string escaped(std::string_view text, bool keeps_lines) {
   std::string out;
-  for (const char c : text.substr(0, 200)) {
+  for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
-    if (byte >= 0x20 && byte != 0x7f) {
+    if ((byte >= 0x20 && byte != 0x7f) || (keeps_lines && c == '\n')) {
       out += c;
     } else {
-      char escaped[5];
-      std::snprintf(escaped, sizeof escaped, "\\x%02x", byte);
-      out += escaped;
+      char code[5];
+      std::snprintf(code, sizeof code, "\\x%02x", byte);
+      out += code;
     }
   }
-  if (text.size() > 200) out += "...";
   return out;
+}
+
+}  // namespace
+
+std::string printable(std::string_view text) {
+  return escaped(text.substr(0, 200), false) + (text.size() > 200 ? "..." : "");
+}
+
+std::string printable_lines(std::string_view text) {
+  return escaped(text, true);
 }
 
 }  // namespace ft

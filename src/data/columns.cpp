@@ -59,7 +59,7 @@ void check_columns(const std::vector<Row>& rows, const DataConfig& config) {
     if (std::find(known.begin(), known.end(), ours) == known.end())
       fail_usage("data.columns: no format has a key \"", printable(ours), "\"",
                  did_you_mean(ours, known), ", one of ", join(known), " is wanted");
-    const auto has = [&](const Row& row) { return row.value.get(theirs) != nullptr; };
+    const auto has = [&key = theirs](const Row& row) { return row.value.get(key) != nullptr; };
     if (!rows.empty() && std::none_of(rows.begin(), rows.end(), has))
       fail_usage(rows[0].where, ": data.columns: no column \"", printable(theirs), "\"",
                  did_you_mean(theirs, keys_of(rows[0].value)), "; there are ",
