@@ -14,7 +14,7 @@ fi
 export ASAN_OPTIONS=detect_container_overflow=0:allocator_may_return_null=0
 export UBSAN_OPTIONS=print_stacktrace=1
 # What lives as long as the process, and what the libraries keep for themselves, is listed there.
-export LSAN_OPTIONS=suppressions=$root/tests/fuzz/leaks.txt:print_suppressions=0
+export LSAN_OPTIONS=suppressions=$root/scripts/sanitizers/leaks.txt:print_suppressions=0
 status=0
 printf '%-16s %12s %10s %8s %s\n' target inputs per_second corpus result
 for target in "${targets[@]}"; do

@@ -41,7 +41,7 @@ def points(scene, output, log):
 def main():
     if not shutil.which("strace"):
         runs.row("a2", "strace is missing: apt-get install strace", False)
-        return 1
+        return 77
     stride = int(sys.argv[1]) if len(sys.argv) > 1 else 1
     wanted = sys.argv[2:] or ["a2", "a3"]
     scene = runs.Scene(runs.VARIANTS["lora"] + ["eval.evaluations=1", "log.tensorboard=false"], steps=6)

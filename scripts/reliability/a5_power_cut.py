@@ -202,7 +202,7 @@ def replay(log, root):
 def main():
     if not shutil.which("strace"):
         runs.row("a5", "strace is missing: apt-get install strace", False)
-        return 1
+        return 77
     stride = int(sys.argv[1]) if len(sys.argv) > 1 else 1
     scene = runs.Scene(runs.VARIANTS["lora"] + ["eval.evaluations=1", "log.tensorboard=false", "lora.r=2"], steps=6)
     whole = scene.output()

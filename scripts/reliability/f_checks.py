@@ -13,7 +13,7 @@ def main():
     status = 0
     if not shutil.which("strace"):
         runs.row("f1", "strace is missing: apt-get install strace", False)
-        return 1
+        return 77
     scene = runs.Scene([], steps=3)
     adapter = runs.MODEL.parent / "adapter"
     data = f"{scene.folder}/eval.jsonl"

@@ -219,8 +219,9 @@ TrainState load_state(const fs::path& folder) {
   s.config = get_string(json, "config", where).value_or("");
   const Json* inputs = json.get_set("inputs");
   if (inputs && !inputs->is_object()) fail_input(where, ": inputs: not an object");
-  for (const auto& [key, value] : inputs ? inputs->object() : Json::Object())
-    s.inputs[key] = get_string(*inputs, key, where).value_or("");
+  if (inputs)
+    for (const auto& [key, value] : inputs->object())
+      s.inputs[key] = get_string(*inputs, key, where).value_or("");
   if (s.step < 0 || s.tokens < 0 || s.evaluations_without_gain < 0)
     fail_input(where, ": step, tokens or evaluations_without_gain is no count");
   return s;

@@ -21,7 +21,9 @@ FT_FUZZ(data) {
       ft::finding("ids and labels do not fit each other");
     for (size_t i = 0; i < e.ids.size(); ++i) {
       if (e.ids[i] < 0 || e.ids[i] >= 320) ft::finding("an id outside the vocabulary");
-      if (e.labels[i] != ft::kIgnore && e.labels[i] != e.ids[i]) ft::finding("a label of its own");
+      // Rows of token ids may bring labels of their own.
+      if (e.labels[i] != ft::kIgnore && (e.labels[i] < 0 || e.labels[i] >= 320))
+        ft::finding("a label outside the vocabulary");
       targets += e.labels[i] != ft::kIgnore;
     }
   }
