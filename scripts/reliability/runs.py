@@ -56,7 +56,7 @@ class Scene:
         return line
 
     def run(self, output, *more, settings=(), before=(), check=True, **options):
-        done = subprocess.run([*before, *self.command(output, *more, settings=settings)], env=ENVIRONMENT, text=True,
+        done = subprocess.run([*before, *self.command(output, *more, settings=settings)], env=ENVIRONMENT, text=True, errors="replace",
                               capture_output=True, **options)
         if check and done.returncode != 0:
             sys.exit(f"{output}: status {done.returncode}\n{done.stderr[-2000:]}")

@@ -58,6 +58,11 @@ template <typename Take>
 void read_pieces(const fs::path& file, std::string& buffer, Take&& take) {
   const int fd = whole_call([&] { return ::open(file.c_str(), O_RDONLY | O_CLOEXEC); });
   if (fd < 0) fail_input(file.string(), ": cannot be read: ", std::strerror(errno));
+  struct stat info {};
+  if (::fstat(fd, &info) == 0 && (S_ISCHR(info.st_mode) || S_ISBLK(info.st_mode))) {
+    ::close(fd);  // /dev/zero has no end
+    fail_input(file.string(), ": is a device, a file is wanted");
+  }
   for (;;) {
     size_t filled = 0;
     ssize_t n = 1;

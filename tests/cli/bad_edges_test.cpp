@@ -38,7 +38,7 @@ INSTANTIATE_TEST_SUITE_P(
          [](Scene& s) { return s.config_with("seed: " + std::string(100000, '[')); }},
         {"aliases_of_aliases",
          2,
-         {"run.yaml"},
+         {"run.yaml:1", "anchors"},
          [](Scene& s) {
            std::string text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n";
            for (int i = 1; i < 10; ++i) {
@@ -47,8 +47,7 @@ INSTANTIATE_TEST_SUITE_P(
              text += "x]\n";
            }
            return s.config(text);
-         },
-         0},
+         }},
         {"tabs_for_indentation",
          2,
          {"run.yaml:6"},
@@ -201,7 +200,7 @@ INSTANTIATE_TEST_SUITE_P(
          [](Scene& s) { return s.data("d.jsonl", "{\"text\": \"a\"}\n{\"text\": \"a\x01\"}\n"); }},
         {"utf16",
          3,
-         {"d.jsonl:1"},
+         {"d.jsonl", "UTF-16"},
          [](Scene& s) { return s.data("d.jsonl", std::string("\xff\xfe{\0}\0\n\0", 8)); }},
         {"nan_for_a_number",
          3,
@@ -246,7 +245,7 @@ INSTANTIATE_TEST_SUITE_P(
          }},
         {"data_is_a_device",
          3,
-         {"/dev/zero"},
+         {"d.jsonl", "device"},
          [](Scene& s) {
            fs::create_symlink("/dev/zero", s.work / "d.jsonl");
            return s.set("data.train", s.path("d.jsonl"));
