@@ -1,7 +1,6 @@
-// train(): from a configuration to final/. The step itself is in step.cpp.
+// train(): from a configuration to final/. The step itself is in step.cpp, stopping and resuming in
+// recovery.cpp.
 #include "train/trainer.h"
-
-#include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <chrono>
@@ -29,26 +28,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-/// `"Once upon a time" and 3 more`: the beginnings of the documents of a step.
-std::string beginnings(const std::vector<Batch>& batches, const Tokenizer* tokenizer) {
-  constexpr size_t kShown = 4;
-  constexpr int64_t kTokens = 16;
-  std::string text;
-  size_t count = 0;
-  for (const Batch& b : batches)
-    for (size_t d = 0; d + 1 < b.bounds.size(); ++d) {
-      if (++count > kShown) continue;
-      const auto first = b.tokens.begin() + b.bounds[d];
-      const std::vector<int32_t> ids(first,
-                                     first + std::min(kTokens, b.bounds[d + 1] - b.bounds[d]));
-      std::string begins;
-      for (const int32_t id : ids) begins += (begins.empty() ? "ids " : " ") + std::to_string(id);
-      if (tokenizer) begins = '"' + tokenizer->decode(ids) + '"';
-      text += (text.empty() ? "" : ", ") + printable(begins);
-    }
-  return count > kShown ? str(text, " and ", count - kShown, " more") : text;
 }
 
 /// The examples of documents, which keep the rest of what they are.
@@ -161,53 +140,6 @@ void Trainer::report_start() const {
            filled, " % filled; ", num_steps_, " steps, learning rate ", peak_rate_);
 }
 
-void Trainer::continue_from_checkpoint() {
-  const auto folder = newest_checkpoint(output_ / "checkpoints");
-  if (!folder) {
-    log_info("resume     no whole checkpoint in ", (output_ / "checkpoints").string(),
-             "; starting from the beginning");
-    return;
-  }
-  TrainState before = load_state(*folder);
-  check_inputs(before);
-  load_tensors(*folder, session_.model->params.trainable(), *optimizer_);
-  before.threads = state_.threads;
-  before.device = state_.device;
-  before.inputs = state_.inputs;
-  state_ = std::move(before);
-  saved_step_ = resumed_step_ = state_.step;
-  log_info("resume     from ", folder->string());
-}
-
-void Trainer::check_inputs(const TrainState& before) const {
-  for (const auto& [key, fingerprint] : before.inputs)
-    if (const auto now = state_.inputs.find(key);
-        now != state_.inputs.end() && now->second != fingerprint)
-      fail_input(key, ": not what the run in ", output_.string(),
-                 " began with: its files have changed since; put the old ones back, or start anew "
-                 "with --overwrite");
-  if (before.threads != state_.threads)
-    log_warning("threads: the checkpoint was made with ", before.threads, ", this run has ",
-                state_.threads, ": results will differ in the last bits");
-  if (before.device != state_.device)
-    log_warning("device: the checkpoint was made on ", before.device, ", this run is on ",
-                state_.device, ": results will differ in the last bits");
-}
-
-void Trainer::check_space() const {
-  // What is kept and the one being written; best/, final/ and what replaces them.
-  const int64_t checkpoints = (state_.step > 0 ? 1 : config_.save.keep + 1);
-  int64_t trained = 0;
-  for (const Param* p : session_.model->params.trainable())
-    trained += static_cast<int64_t>(p->value.nbytes());
-  const int64_t needed = checkpoints * checkpoints_->checkpoint_bytes() + 3 * trained;
-  std::error_code unknown;
-  const auto space = fs::space(output_, unknown);
-  if (unknown || space.available >= static_cast<uint64_t>(needed)) return;
-  log_warning(output_.string(), ": ", space.available >> 20, " MiB are free, this run needs about ",
-              (needed >> 20) + 1, " MiB for checkpoints and results");
-}
-
 int Trainer::run() {
   const auto start = Clock::now();
   session_ = open_session(config_, std::nullopt);
@@ -278,62 +210,6 @@ int Trainer::loop() {
   return 0;
 }
 
-StepResult Trainer::take_step(double rate) {
-  const std::vector<Batch> batches = loader_->step(state_.step);
-  try {
-    return train_step(
-        {*session_.model, session_.adapters ? &*session_.adapters : nullptr, *optimizer_, config_},
-        batches, state_.step, rate);
-  } catch (const Error& e) {
-    stop_at_bad_step(e, batches);
-  } catch (const std::bad_alloc&) {
-    stop_without_memory();
-  } catch (const c10::OutOfMemoryError&) {
-    stop_without_memory();
-  }
-}
-
-void Trainer::stop_at_bad_step(const Error& e, const std::vector<Batch>& batches) {
-  progress_.pause();
-  std::string what =
-      str(e.what(), "; its documents begin ", beginnings(batches, session_.tokenizer.get()));
-  const std::string checkpoints = (output_ / "checkpoints").string();
-  if (!optimizer_->refused()) {
-    try {
-      save_now();
-    } catch (const Error& not_saved) {
-      fail(e.code(), what, "; ", not_saved.what());
-    }
-    fail(e.code(), what, "; the state before it is in ", checkpoints);
-  }
-  checkpoints_->wait();
-  if (saved_step_ < 0) fail(e.code(), what, "; there is no checkpoint yet");
-  fail(e.code(), what, "; the last state to go on from is step ", saved_step_, " in ", checkpoints);
-}
-
-/// The update may have begun: the state in memory is not saved.
-void Trainer::stop_without_memory() {
-  progress_.pause();
-  checkpoints_->wait();
-  char planned[32];
-  std::snprintf(planned, sizeof planned, "%.2f GiB", static_cast<double>(planned_bytes_) / 0x1p30);
-  const std::string last = saved_step_ < 0 ? "there is no checkpoint yet"
-                                           : str("go on from step ", saved_step_, " with --resume");
-  fail(Code::kRun, "step ", state_.step + 1, ": out of memory (planned ", planned,
-       "): a smaller train.batch_size (", config_.train.batch_size, ") or data.max_length (",
-       config_.data.max_length,
-       "), train.gradient_checkpointing: true or method: lora needs less; ",
-       "finetune plan --memory names the largest setting that fits; ", last);
-}
-
-int Trainer::end_by_signal() {
-  const int signal = StopSignals::received();
-  progress_.pause();
-  if (state_.step > 0) save_now();  // before the first step there is nothing to go on from
-  log_info("stopped by signal ", signal, " after step ", state_.step, "; go on with --resume");
-  return 128 + signal;
-}
-
 void Trainer::record(const StepResult& r, double learning_rate, double seconds) {
   const double epoch =
       static_cast<double>(state_.step) / static_cast<double>(loader_->steps_per_epoch());
@@ -393,20 +269,6 @@ bool Trainer::evaluate_now() {
 bool Trainer::has_stopped_improving() const {
   return config_.eval.early_stopping_patience &&
          state_.evaluations_without_gain >= *config_.eval.early_stopping_patience;
-}
-
-void Trainer::save_now(bool goes_on) {
-  goes_on = goes_on && state_.step < num_steps_ && !StopSignals::received();
-  if (saved_step_ != state_.step) {
-    state_.config = to_yaml(config_);
-    if (goes_on) {
-      checkpoints_->save_beside(state_);
-    } else {
-      checkpoints_->save(state_);
-    }
-    saved_step_ = state_.step;
-  }
-  if (!goes_on) checkpoints_->wait();
 }
 
 void Trainer::write_final(const fs::path& folder) const {
