@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """a8: what saving costs. A run that saves every SPAN steps: the time that passes between steps because of a save, and by how much
 the steps are slower while one is written, as a share of 50 steps; and the time from SIGTERM to the end.
-  a8_save_cost.py MODEL [SETTING ...]      SPAN is 10; settings as in --set"""
+  a8_save_cost.py MODEL [SETTING ...]      SPAN is 20; settings as in --set"""
 import json
 import signal
 import statistics
@@ -11,7 +11,7 @@ import time
 
 import runs
 
-SPAN, STEPS = 10, 45
+SPAN, STEPS = 20, 45
 
 
 def main():
