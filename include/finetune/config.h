@@ -70,7 +70,7 @@ struct TrainConfig {
   double eps = 1e-8;
   double max_grad_norm = 1.0;
   std::string master_weights = "kahan";
-  bool gradient_checkpointing = true;
+  std::string gradient_checkpointing = "auto";
   double neftune_alpha = 0;
 };
 

@@ -100,6 +100,18 @@ struct PlanOptions {
 /// What a run will need, without loading a weight: text for a person, or one JSON document.
 std::string plan(const PlanOptions& options);
 
+struct LedgerOptions {
+  RunConfig config;
+  std::optional<int64_t> document;  ///< tokens of a document; default: the whole row
+  double tflops = 790, attention_forward_tflops = 330, attention_backward_tflops = 300;
+  double bandwidth = 4.3e12;  ///< bytes a second
+  double peak_tflops = 989;   ///< what MFU is a share of
+  bool json = false;
+};
+/// The kernels of one training step on a GPU with their FLOPs, bytes and launches, taken from the
+/// program as it runs the step on tensors without numbers; and what they come to at the ceilings.
+std::string ledger(const LedgerOptions& options);
+
 struct TokenizeRequest {
   std::string model;
   std::optional<std::string> chat_template;

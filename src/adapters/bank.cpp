@@ -13,8 +13,12 @@ class SwitchedAdapter : public Adapter {
   explicit SwitchedAdapter(std::shared_ptr<const std::vector<RowGroup>> groups, size_t count)
       : choices(count), groups_(std::move(groups)) {}
 
+  std::optional<LinearPart> part(const Linear& base, at::ScalarType dtype) const override {
+    if (groups_->size() > 1) return std::nullopt;
+    const Adapter* only = choice(groups_->front().adapter);
+    return only ? only->part(base, dtype) : bare(base).part(dtype);
+  }
   Tensor forward(const Linear& base, const Tensor& x) const override {
-    if (groups_->size() == 1) return through(groups_->front().adapter, base, x);
     Tensor y = ops::empty({x.size(0), base.out()}, x.scalar_type(), x.device());
     for (const RowGroup& group : *groups_)
       y.index_copy_(0, group.rows, through(group.adapter, base, x.index_select(0, group.rows)));
@@ -28,10 +32,14 @@ class SwitchedAdapter : public Adapter {
   std::vector<std::shared_ptr<Adapter>> choices;
 
  private:
+  static Linear bare(const Linear& base) { return {base.name, base.weight, base.bias, nullptr}; }
+  const Adapter* choice(int64_t adapter) const {
+    return adapter < 0 ? nullptr : choices[static_cast<size_t>(adapter)].get();
+  }
   Tensor through(int64_t adapter, const Linear& base, const Tensor& x) const {
-    if (adapter >= 0 && choices[static_cast<size_t>(adapter)])
-      return choices[static_cast<size_t>(adapter)]->forward(base, x);
-    return Linear{base.name, base.weight, base.bias, nullptr}(x);
+    Linear layer = bare(base);
+    if (choice(adapter)) layer.adapter = choices[static_cast<size_t>(adapter)];
+    return layer(x);
   }
 
   std::shared_ptr<const std::vector<RowGroup>> groups_;

@@ -25,11 +25,10 @@ const Tensor& DoraAdapter::norm(const Linear& base, const LoraOperands& lora,
   return norm_;
 }
 
-Tensor DoraAdapter::forward(const Linear& base, const Tensor& x) const {
+std::optional<LinearPart> DoraAdapter::part(const Linear& base, at::ScalarType dtype) const {
   const LoraOperands lora = lora_.operands();
-  return dora_linear(x, base_weight(base),
-                     base.bias ? base.bias->value.to(x.scalar_type()) : Tensor(),
-                     {lora, magnitude_->value, norm(base, lora, x.scalar_type())});
+  return LinearPart{base_weight(base), base.bias ? base.bias->value.to(dtype) : Tensor(), lora,
+                    magnitude_->value, norm(base, lora, dtype)};
 }
 
 Tensor DoraAdapter::delta(const Linear& base) const {

@@ -9,7 +9,7 @@ namespace ft {
 class DoraAdapter : public Adapter {
  public:
   DoraAdapter(LoraAdapter lora, Param& magnitude, const Linear& base);
-  Tensor forward(const Linear& base, const Tensor& x) const override;
+  std::optional<LinearPart> part(const Linear& base, at::ScalarType dtype) const override;
   Tensor delta(const Linear& base) const override;
 
  private:

@@ -6,6 +6,7 @@ namespace ft {
 
 LoraOperands LoraAdapter::operands() const {
   LoraOperands lora{a_->value, b_->value, scale_};
+  lora.num_updates = state_->num_updates;
   if (state_->dropout_key != 0 && state_->dropout > 0) {
     lora.dropout = state_->dropout;
     lora.dropout_key = mix64(state_->dropout_key ^ layer_);
@@ -13,9 +14,9 @@ LoraOperands LoraAdapter::operands() const {
   return lora;
 }
 
-Tensor LoraAdapter::forward(const Linear& base, const Tensor& x) const {
-  return lora_linear(x, base.operand(x.scalar_type()),
-                     base.bias ? base.bias->value.to(x.scalar_type()) : Tensor(), operands());
+std::optional<LinearPart> LoraAdapter::part(const Linear& base, at::ScalarType dtype) const {
+  return LinearPart{
+      base.operand(dtype), base.bias ? base.bias->value.to(dtype) : Tensor(), operands(), {}, {}};
 }
 
 Tensor LoraAdapter::product() const {

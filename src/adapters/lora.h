@@ -22,7 +22,7 @@ class LoraAdapter : public Adapter {
   LoraAdapter(Param& a, Param& b, double scale, std::shared_ptr<const AdapterState> state,
               uint64_t layer)
       : a_(&a), b_(&b), scale_(scale), state_(std::move(state)), layer_(layer) {}
-  Tensor forward(const Linear& base, const Tensor& x) const override;
+  std::optional<LinearPart> part(const Linear& base, at::ScalarType dtype) const override;
   Tensor delta(const Linear& base) const override;
 
   /// A, B, scale and, in training, this layer's dropout.

@@ -15,7 +15,8 @@ enum class Stream : uint64_t {
   kDropout = 4,
   kSampling = 5,
   kRounding = 6,
-  kNoise = 7
+  kNoise = 7,
+  kWindows = 8
 };
 
 /// The finaliser of splitmix64 (Steele, Lea, Flood 2014). constexpr: CUDA kernels call it too.

@@ -125,7 +125,10 @@ struct Fields<TrainConfig> {
     v("master_weights", &C::master_weights, "how full fine-tuning in bfloat16 keeps small updates",
       one_of({"kahan", "stochastic", "float32", "none"}));
     v("gradient_checkpointing", &C::gradient_checkpointing,
-      "recompute activations in the backward pass: less memory, more time");
+      "activations computed again in the backward pass, for less memory and more time: true, all "
+      "of "
+      "a block; selective, the outputs of gate and up; auto, as little as the plan says will fit",
+      one_of({"auto", "true", "false", "selective"}));
     v("neftune_alpha", &C::neftune_alpha, "noise on the embeddings in training; 0 = off",
       at_least(0));
   }

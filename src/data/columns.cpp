@@ -53,14 +53,15 @@ Row rename_columns(const Row& row, const DataConfig& config) {
   return renamed;
 }
 
-void check_columns(const std::vector<Row>& rows, const DataConfig& config) {
+void check_columns(const Rows& rows, const DataConfig& config) {
   const auto known = our_keys();
   for (const auto& [ours, theirs] : config.columns) {
     if (std::find(known.begin(), known.end(), ours) == known.end())
       fail_usage("data.columns: no format has a key \"", printable(ours), "\"",
                  did_you_mean(ours, known), ", one of ", join(known), " is wanted");
-    const auto has = [&key = theirs](const Row& row) { return row.value.get(key) != nullptr; };
-    if (!rows.empty() && std::none_of(rows.begin(), rows.end(), has))
+    size_t first = 0;
+    while (first < rows.size() && !rows[first].value.get(theirs)) ++first;
+    if (first == rows.size())
       fail_usage(rows[0].where, ": data.columns: no column \"", printable(theirs), "\"",
                  did_you_mean(theirs, keys_of(rows[0].value)), "; there are ",
                  list_keys(rows[0].value));

@@ -12,7 +12,7 @@ namespace ft {
 Row rename_columns(const Row& row, const DataConfig& config);
 
 /// Error (usage) when data.columns names a key that no format has, or a column that no row has.
-void check_columns(const std::vector<Row>& rows, const DataConfig& config);
+void check_columns(const Rows& rows, const DataConfig& config);
 
 /// Error (input) when a renamed row lacks a required key of the format.
 void check_keys(const Row& row, const Format& format, const DataConfig& config);

@@ -1,15 +1,18 @@
-// Containers of rows: JSON Lines and JSON here, tables in arrow_tables.cpp. Nothing is guessed
-// about the columns: a row keeps the keys and the nesting it has in its file. A JSON array is cut
-// into its elements by a scan that knows strings and brackets only, and each element is parsed by
-// itself: every row knows its line, and no second copy of the file is built.
+// Containers of rows: JSON Lines in line_file.cpp, JSON here, tables in arrow_tables.cpp. Nothing
+// is guessed about the columns: a row keeps the keys and the nesting it has in its file. A JSON
+// array is cut into its elements by a scan that knows strings and brackets only, and each element
+// is parsed by itself: every row knows its line, and no second copy of the file is built.
+#include <algorithm>
 #include <array>
 #include <cctype>
+#include <fstream>
 
 #include "base/error.h"
 #include "base/files.h"
 #include "base/names.h"
 #include "data/arrow_tables.h"
-#include "data/dataset.h"
+#include "data/line_file.h"
+#include "data/rows.h"
 
 namespace ft {
 namespace {
@@ -26,12 +29,6 @@ bool is_space(char c) {
   return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
-bool is_blank(std::string_view text) {
-  for (const char c : text)
-    if (!is_space(c)) return false;
-  return true;
-}
-
 Row make_row(std::string_view text, std::string where) {
   Json value = parse_json(text, where);
   if (value.is_array())
@@ -40,17 +37,6 @@ Row make_row(std::string_view text, std::string where) {
   if (!value.is_object())
     fail_input(where, ": an object with named values is wanted, for example {\"text\": \"...\"}");
   return {std::move(value), std::move(where)};
-}
-
-std::vector<Row> lines_of(std::string_view text, const std::string& file) {
-  std::vector<Row> rows;
-  for (int64_t line = 1; !text.empty(); ++line) {
-    const size_t end = std::min(text.find('\n'), text.size());
-    const std::string_view here = text.substr(0, end);
-    if (!is_blank(here)) rows.push_back(make_row(here, str(file, ":", line)));
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return rows;
 }
 
 /// A place in a JSON text that knows its line.
@@ -116,19 +102,19 @@ std::vector<Row> elements_of(std::string_view text, const std::string& file) {
   return rows;
 }
 
-std::vector<Row> read_json_lines(const std::string& file) {
-  const std::string text = read_file(file);
-  return lines_of(without_bom(text, file), file);
+/// The first character of a file that is neither space nor byte order mark; 0 when there is none.
+char first_character(const std::string& file) {
+  std::ifstream in(file, std::ios::binary);
+  char c = 0;
+  while (in.get(c) &&
+         (is_space(c) || std::string_view("\xef\xbb\xbf").find(c) != std::string::npos))
+    c = 0;
+  return c;
 }
 
-/// An array of objects; a file that begins with an object is read as JSON Lines, which is what many
-/// tools write under this name.
-std::vector<Row> read_json_rows(const std::string& file) {
+std::vector<Row> read_json_array(const std::string& file) {
   const std::string text = read_file(file);
-  const std::string_view content = without_bom(text, file);
-  const size_t first = content.find_first_not_of(" \t\r\n");
-  if (first == std::string_view::npos) return {};
-  return content[first] == '[' ? elements_of(content, file) : lines_of(content, file);
+  return elements_of(without_bom(text, file), file);
 }
 
 std::vector<Row> read_csv(const std::string& file) {
@@ -140,36 +126,141 @@ std::vector<Row> read_tsv(const std::string& file) {
 }
 
 struct Container {
-  std::string_view name;  ///< the ending of the file
-  std::vector<Row> (*read)(const std::string& file);
+  std::string_view name;                              ///< the ending of the file
+  std::vector<Row> (*read)(const std::string& file);  ///< null: JSON Lines
 };
 
-constexpr std::array<Container, 5> kContainers = {{{".jsonl", read_json_lines},
-                                                   {".json", read_json_rows},
+constexpr std::array<Container, 5> kContainers = {{{".jsonl", nullptr},
+                                                   {".json", read_json_array},
                                                    {".csv", read_csv},
                                                    {".tsv", read_tsv},
                                                    {".parquet", read_parquet}}};
 
+const Container& container_of(const std::string& file) {
+  std::string ending = fs::path(file).extension().string();
+  for (char& c : ending) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const Container* container = find(kContainers, ending);
+  if (!container) {
+    std::vector<std::string_view> known;
+    for (const Container& entry : kContainers) known.push_back(entry.name);
+    fail_input(printable(file), ": unknown kind of data file, the name must end in one of ",
+               join(known));
+  }
+  if (fs::is_directory(file)) fail_input(printable(file), ": a folder, a file is wanted");
+  // What many tools write under the name of .json is JSON Lines.
+  if (container->read == read_json_array && first_character(file) != '[') return kContainers[0];
+  return *container;
+}
+
+/// The size of a value as text, without what JSON puts around it.
+size_t text_bytes(const Json& value) {
+  size_t bytes = 4;
+  if (value.is_string()) bytes += value.string().size();
+  if (value.is_array())
+    for (const Json& item : value.array()) bytes += text_bytes(item);
+  if (value.is_object())
+    for (const auto& [key, item] : value.object()) bytes += key.size() + text_bytes(item);
+  return bytes;
+}
+
+/// Adds the first and last MB of a file.
+void add_ends(Checksum& sum, const std::string& file, uint64_t size) {
+  constexpr uint64_t kEnd = 1 << 20;
+  std::ifstream in(file, std::ios::binary);
+  std::string end(std::min(size, kEnd), '\0');
+  for (const uint64_t at : {uint64_t{0}, size - end.size()}) {
+    in.seekg(static_cast<std::streamoff>(at));
+    in.read(end.data(), static_cast<std::streamsize>(end.size()));
+    sum.add(end.data(), end.size());
+  }
+}
+
 }  // namespace
 
-std::vector<Row> read_rows(const std::vector<std::string>& files) {
-  std::vector<Row> all;
-  for (const std::string& file : files) {
-    std::string ending = fs::path(file).extension().string();
-    for (char& c : ending) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    const Container* container = find(kContainers, ending);
-    if (!container) {
-      std::vector<std::string_view> known;
-      for (const Container& entry : kContainers) known.push_back(entry.name);
-      fail_input(printable(file), ": unknown kind of data file, the name must end in one of ",
-                 join(known));
-    }
-    if (fs::is_directory(file)) fail_input(printable(file), ": a folder, a file is wanted");
-    std::vector<Row> rows = container->read(file);
-    if (rows.empty()) fail_input(printable(file), ": no rows");
-    all.insert(all.end(), std::make_move_iterator(rows.begin()),
-               std::make_move_iterator(rows.end()));
+struct Rows::Files {
+  struct File {
+    std::string name;
+    size_t begin = 0;                    ///< the number of its first row
+    std::vector<Row> held = {};          ///< of other containers than
+    std::optional<LineFile> lines = {};  ///< JSON Lines
+    size_t size() const { return lines ? lines->size() : held.size(); }
+  };
+  std::vector<File> files;
+  size_t size = 0;
+
+  const File& of(size_t row) const {
+    const auto after = std::upper_bound(files.begin(), files.end(), row,
+                                        [](size_t r, const File& f) { return r < f.begin; });
+    return *(after - 1);
   }
+};
+
+Rows::Rows(const std::vector<std::string>& names) {
+  const auto all = std::make_shared<Files>();
+  for (const std::string& name : names) {
+    const Container& container = container_of(name);
+    Files::File file{name, all->size};
+    if (container.read)
+      file.held = container.read(name);
+    else
+      file.lines.emplace(name);
+    if (file.size() == 0) fail_input(printable(name), ": no rows");
+    all->size += file.size();
+    if (all->size > UINT32_MAX) fail_input(printable(name), ": more than ", UINT32_MAX, " rows");
+    all->files.push_back(std::move(file));
+  }
+  files_ = all;
+}
+
+size_t Rows::size() const {
+  return chosen_ ? chosen_->size() : files_ ? files_->size : 0;
+}
+
+Row Rows::operator[](size_t i) const {
+  const size_t row = chosen_ ? (*chosen_)[i] : i;
+  const Files::File& file = files_->of(row);
+  const size_t own = row - file.begin;
+  if (!file.lines) return file.held[own];
+  return make_row(file.lines->text(own), str(file.name, ":", file.lines->line(own)));
+}
+
+size_t Rows::bytes(size_t i) const {
+  const size_t row = chosen_ ? (*chosen_)[i] : i;
+  const Files::File& file = files_->of(row);
+  const size_t own = row - file.begin;
+  return file.lines ? file.lines->bytes(own) : text_bytes(file.held[own].value);
+}
+
+Rows Rows::pick(std::vector<uint32_t> chosen) const {
+  if (chosen_)
+    for (uint32_t& i : chosen) i = (*chosen_)[i];
+  Rows picked;
+  picked.files_ = files_;
+  picked.chosen_ = std::move(chosen);
+  return picked;
+}
+
+Json Rows::fingerprint() const {
+  Json::Array all;
+  if (!files_) return all;
+  for (const Files::File& file : files_->files) {
+    if (!fs::is_regular_file(file.name)) continue;  // a pipe was read and is empty now
+    const uint64_t size = fs::file_size(file.name);
+    Checksum sum;
+    add_ends(sum, file.name, size);
+    for (size_t i = 0; i < file.size(); ++i) {
+      const uint64_t bytes = file.lines ? file.lines->bytes(i) : i;
+      sum.add(reinterpret_cast<const char*>(&bytes), sizeof bytes);
+    }
+    all.push_back(Json::Object{{"file", file.name}, {"bytes", size}, {"sum", sum.text()}});
+  }
+  return all;
+}
+
+std::vector<Row> read_rows(const std::vector<std::string>& files) {
+  const Rows rows(files);
+  std::vector<Row> all;
+  for (size_t i = 0; i < rows.size(); ++i) all.push_back(rows[i]);
   return all;
 }
 

@@ -100,7 +100,7 @@ std::string file_of(const std::string& where) {
   return where.substr(0, where.rfind(':'));
 }
 
-[[noreturn]] void no_targets_left(const std::vector<Row>& rows, const DataCounts& counts,
+[[noreturn]] void no_targets_left(const Rows& rows, const DataCounts& counts,
                                   const DataConfig& config) {
   fail_input(file_of(rows[0].where), ": no trainable token in the data: of ", counts.rows, " rows ",
              counts.no_targets, " have no answer to train on within data.max_length ",
@@ -136,11 +136,14 @@ Document make_document(const Row& row, const std::string& format, const DataCont
   return make_checked(row, format_named(format), DocumentMaker(context));
 }
 
-std::string detect_format(const std::vector<Row>& rows, const DataContext& context) {
+void check_row(const Row& row, const std::string& format, const DataContext& context) {
+  check_keys(rename_columns(row, context.config), format_named(format), context.config);
+}
+
+std::string detect_format(const Row& first, const DataContext& context) {
   const DataConfig& config = context.config;
   if (config.format != "auto") return std::string(format_named(config.format).name);
-  if (rows.empty()) fail_input("data: no rows");
-  const Row row = rename_columns(rows[0], config);
+  const Row row = rename_columns(first, config);
   std::vector<std::string_view> fitting;
   std::vector<std::string> wanted;
   for (const Format& format : formats()) {
@@ -159,22 +162,32 @@ std::string detect_format(const std::vector<Row>& rows, const DataContext& conte
              "; rename with data.columns, for example {prompt: question, completion: answer}");
 }
 
-Dataset make_dataset(const std::vector<Row>& rows, const DataContext& context, bool keep_empty) {
-  check_columns(rows, context.config);
+void DataCounts::add(const DataCounts& other) {
+  for (const auto& [name, member] : kDataCounts) this->*member += other.*member;
+}
+
+Dataset make_dataset(const Rows& rows, const DataContext& context, const DatasetOptions& options) {
+  if (rows.empty() && !options.is_part) fail_input("data: no rows");
+  if (!options.is_part) check_columns(rows, context.config);
   Dataset data;
-  data.format = detect_format(rows, context);
+  data.format = options.format.empty() ? detect_format(rows[0], context) : options.format;
   check_config(context.config, data.format);
   const Format& format = format_named(data.format);
   const DocumentMaker maker(context);
   DataCounts& counts = data.counts;
-  counts.rows = static_cast<int64_t>(rows.size());
-  for (size_t r = 0; r < rows.size(); ++r) {
+  const auto is_enough = [&] {
+    return options.max_documents &&
+           data.documents.size() >= static_cast<size_t>(*options.max_documents);
+  };
+  for (size_t r = 0; r < rows.size() && !is_enough(); ++r) {
+    if (options.before_row) options.before_row();
+    ++counts.rows;
     Document whole = make_checked(rows[r], format, maker);
     data.lengths.push_back(static_cast<int64_t>(whole.example.ids.size()));
     for (Document& document : fit_length(std::move(whole), context.config, counts)) {
       const int64_t targets = num_targets(document.example);
       if (targets == 0) ++counts.no_targets;
-      if (targets == 0 && !keep_empty) continue;
+      if ((targets == 0 && !options.keep_empty) || is_enough()) continue;
       counts.tokens += static_cast<int64_t>(document.example.ids.size());
       counts.targets += targets;
       data.documents.push_back(std::move(document));
@@ -182,8 +195,9 @@ Dataset make_dataset(const std::vector<Row>& rows, const DataContext& context, b
     }
   }
   counts.examples = static_cast<int64_t>(data.documents.size());
-  if (counts.targets == 0 && !keep_empty) no_targets_left(rows, counts, context.config);
-  if (keep_empty && counts.truncated + counts.dropped > 0)
+  if (counts.targets == 0 && !options.keep_empty && !options.is_part)
+    no_targets_left(rows, counts, context.config);
+  if (options.keep_empty && counts.truncated + counts.dropped > 0)
     log_warning(file_of(rows[0].where), ": ", counts.truncated, " examples truncated and ",
                 counts.dropped, " dropped, longer than data.max_length ", context.config.max_length,
                 " (", counts.tokens_lost, " tokens lost)");

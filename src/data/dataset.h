@@ -1,26 +1,19 @@
-// Data files -> examples: container (JSON Lines, JSON, CSV, TSV, Parquet) -> rows -> format ->
-// token ids and labels.
+// Rows -> examples: format -> token ids and labels.
 #pragma once
 
+#include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/json.h"
 #include "data/batch.h"
 #include "data/chat_template.h"
+#include "data/rows.h"
 #include "data/tokenizer.h"
 #include "finetune/config.h"
 
 namespace ft {
-
-/// A row of a data file as it stood there.
-struct Row {
-  Json value;         ///< an object
-  std::string where;  ///< "file:line" (or "file: row n"), for messages
-};
-
-/// The rows of all files in order. Error (input) names file and line of what is wrong.
-std::vector<Row> read_rows(const std::vector<std::string>& files);
 
 /// What turning rows into examples met, for the report at the start of a run.
 struct DataCounts {
@@ -29,7 +22,20 @@ struct DataCounts {
   int64_t tokens_lost = 0;                        ///< cut off or dropped with them
   int64_t no_targets = 0;                         ///< without any trained token; left out
   int64_t tokens = 0, targets = 0;
+  void add(const DataCounts& other);
 };
+
+/// The counts by name, as files and reports hold them.
+constexpr std::pair<const char*, int64_t DataCounts::*> kDataCounts[] = {
+    {"rows", &DataCounts::rows},
+    {"examples", &DataCounts::examples},
+    {"truncated", &DataCounts::truncated},
+    {"dropped", &DataCounts::dropped},
+    {"split", &DataCounts::split},
+    {"tokens_lost", &DataCounts::tokens_lost},
+    {"no_targets", &DataCounts::no_targets},
+    {"tokens", &DataCounts::tokens},
+    {"target_tokens", &DataCounts::targets}};
 
 /// The parts that rendering needs. `tokenizer` may be null for data in the `tokens` format only.
 struct DataContext {
@@ -59,9 +65,13 @@ struct Document {
 /// never auto.
 Document make_document(const Row& row, const std::string& format, const DataContext& context);
 
-/// The format of the rows: data.format, or, for auto, what the first row's keys say. Error (input)
+/// The format of rows like this one: data.format, or, for auto, what its keys say. Error (input)
 /// when none fits.
-std::string detect_format(const std::vector<Row>& rows, const DataContext& context);
+std::string detect_format(const Row& first, const DataContext& context);
+
+/// Error (input) when the row is not what its format needs, as far as that can be told without
+/// rendering it.
+void check_row(const Row& row, const std::string& format, const DataContext& context);
 
 struct Dataset {
   std::vector<Document>
@@ -72,15 +82,22 @@ struct Dataset {
   DataCounts counts;
 };
 
-/// `keep_empty`: keep examples without targets (eval --per-example reports them) and never truncate
-/// silently.
-Dataset make_dataset(const std::vector<Row>& rows, const DataContext& context,
-                     bool keep_empty = false);
+struct DatasetOptions {
+  /// Keep examples without targets (eval --per-example reports them) and never truncate silently.
+  bool keep_empty = false;
+  /// The rows are some of more: what holds for all of them together is not asked of these.
+  bool is_part = false;
+  std::string format = {};                    ///< empty: detected
+  std::optional<int64_t> max_documents = {};  ///< what comes after them is not looked at
+  std::function<void()> before_row = {};      ///< called before each
+};
+Dataset make_dataset(const Rows& rows, const DataContext& context,
+                     const DatasetOptions& options = {});
 
 /// Train and eval rows as the configuration says: own eval files, or a share of the rows after a
 /// shuffle with `seed`.
 struct SplitRows {
-  std::vector<Row> train, eval;
+  Rows train, eval;
 };
 SplitRows read_split(const DataConfig& config, int64_t seed);
 

@@ -10,7 +10,6 @@
 #include <sstream>
 
 #include "base/error.h"
-#include "data/loader.h"
 
 namespace ft {
 namespace {
@@ -76,14 +75,13 @@ std::vector<LengthBin> make_histogram(const std::vector<int64_t>& sorted) {
 void add_packing(Inspection& out, const RunConfig& config, const Dataset& data) {
   std::vector<Example> examples;
   for (const Document& document : data.documents) examples.push_back(document.example);
-  const Loader loader(examples, config);
+  const Window window(examples, config);
   out.is_packed = config.data.packing;
   out.max_length = config.data.max_length;
-  out.num_rows = loader.num_rows();
-  out.steps_per_epoch = loader.steps_per_epoch();
-  out.num_steps = loader.num_steps();
-  out.occupancy = loader.occupancy();
-  for (const auto& row : loader.rows()) {
+  out.num_rows = window.num_rows();
+  out.steps_per_epoch = window.num_steps();
+  out.occupancy = window.occupancy();
+  for (const auto& row : window.rows()) {
     out.most_documents_in_a_row =
         std::max(out.most_documents_in_a_row, static_cast<int64_t>(row.size()));
     if (out.first_rows.size() == kFirstRows) continue;
@@ -94,15 +92,9 @@ void add_packing(Inspection& out, const RunConfig& config, const Dataset& data) 
 }
 
 Json counts_json(const DataCounts& counts) {
-  return Json::Object{{"rows", counts.rows},
-                      {"examples", counts.examples},
-                      {"truncated", counts.truncated},
-                      {"dropped", counts.dropped},
-                      {"split", counts.split},
-                      {"tokens_lost", counts.tokens_lost},
-                      {"no_targets", counts.no_targets},
-                      {"tokens", counts.tokens},
-                      {"target_tokens", counts.targets}};
+  Json json = Json::Object{};
+  for (const auto& [name, member] : kDataCounts) json.set(name, counts.*member);
+  return json;
 }
 
 Json document_json(const ShownDocument& document) {
@@ -176,9 +168,11 @@ void write_histogram(std::ostream& out, const Inspection& in) {
 
 }  // namespace
 
-Inspection inspect_data(const RunConfig& config, const std::vector<Row>& rows, const Dataset& data,
+Inspection inspect_data(const RunConfig& config, WindowCut& cut, const Dataset& data,
                         const Dataset* eval, const Tokenizer* tokenizer, int64_t num_shown) {
+  const Rows rows = cut.rows(0, 0);
   Inspection out;
+  out.num_windows = cut.num_windows();
   out.format = data.format;
   out.train = data.counts;
   if (eval) out.eval = eval->counts;
@@ -188,6 +182,8 @@ Inspection inspect_data(const RunConfig& config, const std::vector<Row>& rows, c
     out.documents.push_back(
         show(data.documents[i], rows[static_cast<size_t>(data.row_of[i])], tokenizer));
   add_packing(out, config, data);
+  out.steps_per_epoch = cut.estimate(out.steps_per_epoch);
+  out.num_steps = num_steps(config, out.steps_per_epoch);
   std::vector<int64_t> lengths = data.lengths;
   std::sort(lengths.begin(), lengths.end());
   out.shortest = percentile(lengths, 0);
@@ -206,6 +202,7 @@ Json inspection_json(const Inspection& in) {
   for (const auto& row : in.first_rows) first_rows.push_back(Json::Array(row.begin(), row.end()));
   return Json::Object{
       {"format", in.format},
+      {"windows", in.num_windows},
       {"counts", counts_json(in.train)},
       {"eval_counts", in.eval.rows > 0 ? counts_json(in.eval) : Json()},
       {"documents", std::move(documents)},
@@ -229,6 +226,9 @@ std::string inspection_text(const Inspection& in, bool color) {
   for (size_t i = 0; i < in.documents.size(); ++i)
     write_document(out, in.documents[i], i + 1, color);
   out << "format: " << in.format << "\n";
+  if (in.num_windows > 1)
+    out << "the data goes through memory in " << in.num_windows
+        << " windows; what follows is of the first one, the steps are an estimate\n";
   write_counts(out, "train", in.train);
   if (in.eval.rows > 0) write_counts(out, "eval", in.eval);
   out << "rows of the model: " << in.num_rows << " of up to " << in.max_length << " tokens, "

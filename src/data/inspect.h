@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "data/dataset.h"
+#include "data/window.h"
 
 namespace ft {
 
@@ -29,6 +29,7 @@ struct LengthBin {
 };
 
 struct Inspection {
+  int64_t num_windows = 1;  ///< what follows, but for steps, is of the first
   std::string format;
   DataCounts train, eval;  ///< eval: all zero without eval data
   std::vector<ShownDocument> documents;
@@ -43,9 +44,9 @@ struct Inspection {
   std::vector<LengthBin> histogram;
 };
 
-/// `data` made of `rows` with keep_texts; `eval` and `tokenizer` may be null. Shows the first
-/// `num_shown` documents.
-Inspection inspect_data(const RunConfig& config, const std::vector<Row>& rows, const Dataset& data,
+/// `data` made with keep_texts of the first window of `cut`; `eval` and `tokenizer` may be null.
+/// Shows the first `num_shown` documents.
+Inspection inspect_data(const RunConfig& config, WindowCut& cut, const Dataset& data,
                         const Dataset* eval, const Tokenizer* tokenizer, int64_t num_shown);
 
 /// One document for `--json`.

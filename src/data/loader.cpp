@@ -1,89 +1,213 @@
-// Rows are packed once; an epoch is a permutation of them drawn from seed(run, epoch, kShuffle).
-// Step i is thus a pure function of (examples, configuration, i): a resumed run asks for step i and
-// gets the batches that the uninterrupted run would have had. A step never crosses an epoch: the
-// last one of an epoch has fewer micro-batches and its last micro-batch fewer rows.
+// Between two rows of the window it prepares, the thread hands over steps of the one before, so
+// that training waits for neither. Looking ahead is reading alone (syntax and keys, no tokenising)
+// and has the lowest priority.
 #include "data/loader.h"
 
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <algorithm>
-#include <limits>
-#include <numeric>
+#include <utility>
 
 #include "base/error.h"
-#include "base/seed.h"
-#include "data/pack.h"
+#include "data/columns.h"
 
 namespace ft {
+namespace {
 
-Loader::Loader(const std::vector<Example>& examples, const RunConfig& config)
-    : examples_(examples),
-      batch_size_(config.train.batch_size),
-      accumulation_(config.train.gradient_accumulation_steps),
-      epochs_(config.train.epochs),
-      max_length_(config.data.max_length),
-      seed_(config.seed),
-      max_steps_(config.train.max_steps),
-      shuffle_(config.data.shuffle),
-      packing_(config.data.packing) {
-  FT_INVARIANT(batch_size_ > 0 && accumulation_ > 0 && epochs_ >= 0 && max_length_ > 0);
-  if (packing_) {
-    std::vector<int64_t> lengths;
-    for (const Example& e : examples) lengths.push_back(static_cast<int64_t>(e.ids.size()));
-    rows_ = pack_best_fit(lengths, max_length_);
-  } else {
-    for (size_t i = 0; i < examples.size(); ++i) rows_.push_back({static_cast<int64_t>(i)});
+constexpr size_t kStepsAhead = 2;
+
+/// The loader is going away.
+struct Stopped {};
+
+/// A thread that gets no signals: their handlers belong to the main one.
+std::thread quiet_thread(const std::function<void()>& run) {
+  sigset_t all, former;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &former);
+  std::thread thread(run);
+  pthread_sigmask(SIG_SETMASK, &former, nullptr);
+  return thread;
+}
+
+}  // namespace
+
+Loader::Loader(Rows rows, const DataContext& context, const RunConfig& config,
+               const LoaderPosition& start, uint64_t window_bytes)
+    : config_(config),
+      context_(context),
+      cut_(std::move(rows), config, window_bytes),
+      num_windows_(cut_.num_windows()),
+      start_(start) {
+  const bool is_fresh = start_.steps_per_epoch == 0;
+  if (is_fresh) check_columns(cut_.rows(0, 0), config.data);
+  format_ = detect_format(cut_.all()[0], context_);
+  prepare({start_.epoch, start_.window}, !is_fresh, [] {});
+  if (!is_fresh) return;
+  start_.counts = counts_;
+  start_.steps_per_epoch = cut_.estimate(window_->num_steps());
+}
+
+Loader::~Loader() {
+  {
+    const std::lock_guard lock(mutex_);
+    is_stopping_ = true;
   }
-  order_.resize(rows_.size());
+  changed_.notify_all();
+  for (std::thread* thread : {&preparing_, &checking_})
+    if (thread->joinable()) thread->join();
 }
 
-int64_t Loader::steps_per_epoch() const {
-  const int64_t batches = num_rows() / batch_size_ + (num_rows() % batch_size_ != 0);
-  return batches / accumulation_ + (batches % accumulation_ != 0);
+void Loader::begin() {
+  FT_INVARIANT(!preparing_.joinable());
+  preparing_ = quiet_thread([this] { run(); });
+  // A single window has been through all rows.
+  if (num_windows_ > 1) checking_ = quiet_thread([this] { check_rows(); });
 }
 
-int64_t Loader::num_steps() const {
-  int64_t steps = 0;
-  if (__builtin_mul_overflow(epochs_, steps_per_epoch(), &steps))
-    steps = std::numeric_limits<int64_t>::max();
-  return max_steps_ ? std::min(*max_steps_, steps) : steps;
+std::optional<LoadedStep> Loader::next() {
+  FT_INVARIANT(preparing_.joinable());
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return bad_row_ || error_ || is_done_ || !ready_.empty(); });
+  if (bad_row_) std::rethrow_exception(bad_row_);
+  if (ready_.empty() && error_) std::rethrow_exception(error_);
+  if (ready_.empty()) return std::nullopt;
+  LoadedStep step = std::move(ready_.front());
+  ready_.pop_front();
+  lock.unlock();
+  changed_.notify_all();
+  return step;
 }
 
-void Loader::shuffle_for(int64_t epoch) {
-  if (epoch == epoch_) return;
-  epoch_ = epoch;
-  std::iota(order_.begin(), order_.end(), 0);
-  if (!shuffle_) return;
-  Rng rng(seed(static_cast<uint64_t>(seed_), static_cast<uint64_t>(epoch), Stream::kShuffle));
-  rng.shuffle(order_);
+Loader::Place Loader::after(const LoaderPosition& at) const {
+  return at.window + 1 < num_windows_ ? Place{at.epoch, at.window + 1} : Place{at.epoch + 1, 0};
 }
 
-std::vector<Batch> Loader::step(int64_t index) {
-  FT_INVARIANT(index >= 0 && num_rows() > 0);
-  shuffle_for(index / steps_per_epoch());
-  const int64_t in_epoch = index % steps_per_epoch();
-  std::vector<Batch> micro_batches;
-  for (int64_t m = 0; m < accumulation_; ++m) {
-    const int64_t batch = in_epoch * accumulation_ + m;
-    if (batch > (num_rows() - 1) / batch_size_) break;
-    const int64_t first = batch * batch_size_;
-    const int64_t last = first + std::min(batch_size_, num_rows() - first);
-    Batch& out = micro_batches.emplace_back();
-    for (int64_t r = first; r < last; ++r)
-      for (const int64_t i : rows_[static_cast<size_t>(order_[static_cast<size_t>(r)])])
-        out.add(examples_[static_cast<size_t>(i)]);
+void Loader::prepare(Place place, bool is_part, const std::function<void()>& before_row) {
+  if (num_windows_ > 1 || !window_) {
+    window_.reset();
+    Dataset data = make_dataset(cut_.rows(place.epoch, place.window), context_,
+                                {.is_part = is_part, .format = format_, .before_row = before_row});
+    counts_ = data.counts;
+    window_.emplace(take_examples(data.documents), config_);
   }
-  return micro_batches;
+  window_->shuffle(place.epoch * num_windows_ + place.window);
 }
 
-int64_t Loader::tokens_per_epoch() const {
-  int64_t tokens = 0;
-  for (const Example& e : examples_) tokens += static_cast<int64_t>(e.ids.size());
-  return tokens;
+void Loader::run() {
+  std::exception_ptr error;
+  try {
+    run_windows();
+  } catch (const Stopped&) {
+    return;
+  } catch (...) {
+    error = std::current_exception();
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    error_ = error;
+    is_done_ = true;
+  }
+  changed_.notify_all();
 }
 
-double Loader::occupancy() const {
-  if (rows_.empty()) return 0;
-  return static_cast<double>(tokens_per_epoch()) /
-         (static_cast<double>(num_rows()) * static_cast<double>(max_length_));
+void Loader::run_windows() {
+  for (LoaderPosition at = start_; at.epoch < config_.train.epochs;) {
+    const Window window = *window_;
+    LoaderPosition next = at;
+    std::exception_ptr error;
+    try {
+      prepare_after(window, at, next);
+    } catch (const Error&) {
+      error = std::current_exception();
+    }
+    while (at.step < window.num_steps()) {
+      wait_for_room();
+      LoadedStep step = make_step(window, at);
+      if (at.step == window.num_steps()) {
+        next.epochs_done = at.epochs_done;
+        step.after = next;
+        step.is_last = next.epoch >= config_.train.epochs;
+      }
+      put(std::move(step));
+    }
+    if (error) std::rethrow_exception(error);
+    at = next;
+  }
+}
+
+void Loader::prepare_after(const Window& window, LoaderPosition& at, LoaderPosition& next) {
+  const auto serve = [&] {
+    while (has_room() && at.step + 1 < window.num_steps()) put(make_step(window, at));
+  };
+  do {
+    const Place place = after(next);
+    next.epoch = place.epoch;
+    next.window = place.window;
+    next.step = 0;
+    if (place.epoch >= config_.train.epochs) return;
+    prepare(place, true, serve);
+    if (place.epoch == 0) next.counts.add(counts_);
+  } while (window_->num_steps() == 0);
+}
+
+LoadedStep Loader::make_step(const Window& window, LoaderPosition& at) const {
+  LoadedStep step{window.step(at.step), {}, false};
+  ++at.step;
+  const auto steps = static_cast<double>(window.num_steps());
+  const auto windows = static_cast<double>(num_windows_);
+  const auto number = static_cast<double>(at.epoch * num_windows_ + at.window);
+  at.epochs_done = (number * steps + static_cast<double>(at.step)) / (windows * steps);
+  step.after = at;
+  return step;
+}
+
+void Loader::check_stopped() const {
+  if (is_stopping_) throw Stopped{};
+}
+
+bool Loader::has_room() {
+  const std::lock_guard lock(mutex_);
+  check_stopped();
+  return ready_.size() < kStepsAhead;
+}
+
+void Loader::wait_for_room() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return is_stopping_ || ready_.size() < kStepsAhead; });
+  check_stopped();
+}
+
+void Loader::check_rows() {
+  setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), 19);
+  const Rows& rows = cut_.all();
+  std::exception_ptr error;
+  try {
+    for (size_t i = 0; i < rows.size(); ++i) {
+      check_row(rows[i], format_, context_);
+      const std::lock_guard lock(mutex_);
+      check_stopped();
+    }
+    return;
+  } catch (const Stopped&) {
+    return;
+  } catch (...) {
+    error = std::current_exception();
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    bad_row_ = error;
+  }
+  changed_.notify_all();
+}
+
+void Loader::put(LoadedStep step) {
+  {
+    const std::lock_guard lock(mutex_);
+    ready_.push_back(std::move(step));
+  }
+  changed_.notify_all();
 }
 
 }  // namespace ft

@@ -13,8 +13,8 @@ namespace {
 
 /// For each row whether it is held out: `held_out` of them, drawn, or the last ones.
 std::vector<bool> draw(size_t rows, size_t held_out, bool shuffle, int64_t run_seed) {
-  std::vector<size_t> order(rows);
-  std::iota(order.begin(), order.end(), size_t{0});
+  std::vector<uint32_t> order(rows);
+  std::iota(order.begin(), order.end(), 0);
   if (shuffle) {
     Rng rng(seed(static_cast<uint64_t>(run_seed), 0, Stream::kSplit));
     rng.shuffle(order);
@@ -32,22 +32,18 @@ SplitRows read_split(const DataConfig& config, int64_t run_seed) {
     fail_usage("data.eval_split: data.eval names files already; keep one of the two");
   if (!(config.eval_split >= 0 && config.eval_split < 1))
     fail_usage("data.eval_split: a share from 0 to below 1 is wanted");
-  SplitRows out;
-  std::vector<Row> rows = read_rows(config.train);
-  if (config.eval_split == 0) {
-    out.train = std::move(rows);
-    if (!config.eval.empty()) out.eval = read_rows(config.eval);
-    return out;
-  }
+  const Rows rows(config.train);
+  if (config.eval_split == 0) return {rows, config.eval.empty() ? Rows() : Rows(config.eval)};
   if (rows.size() < 2)
     fail_input(config.train[0],
                ": a single row cannot be shared between training and data.eval_split");
   const double wanted = std::round(config.eval_split * static_cast<double>(rows.size()));
   const size_t held_out = std::clamp<size_t>(static_cast<size_t>(wanted), 1, rows.size() - 1);
   const std::vector<bool> is_held_out = draw(rows.size(), held_out, config.shuffle, run_seed);
-  for (size_t i = 0; i < rows.size(); ++i)
-    (is_held_out[i] ? out.eval : out.train).push_back(std::move(rows[i]));
-  return out;
+  std::vector<uint32_t> train, eval;
+  train.reserve(rows.size() - held_out);
+  for (uint32_t i = 0; i < rows.size(); ++i) (is_held_out[i] ? eval : train).push_back(i);
+  return {rows.pick(std::move(train)), rows.pick(std::move(eval))};
 }
 
 }  // namespace ft

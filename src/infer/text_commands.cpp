@@ -16,12 +16,14 @@ std::string inspect(const RunConfig& config, int64_t num_examples, bool json) {
   DataContext context = session.data_context(config.data);
   context.vocab_size = load_spec(config.model).vocab_size;
   const SplitRows rows = read_split(config.data, config.seed);
-  const Dataset train_set = make_dataset(rows.train, context);
+  WindowCut cut(rows.train, config);
+  const Dataset train_set = make_dataset(cut.rows(0, 0), context);
   std::optional<Dataset> eval_set;
-  if (!rows.eval.empty()) eval_set = make_dataset(rows.eval, context);
+  if (!rows.eval.empty())
+    eval_set = make_dataset(rows.eval, context, {.max_documents = config.eval.max_examples});
   const Inspection inspection =
-      inspect_data(config, rows.train, train_set, eval_set ? &*eval_set : nullptr,
-                   session.tokenizer.get(), num_examples);
+      inspect_data(config, cut, train_set, eval_set ? &*eval_set : nullptr, session.tokenizer.get(),
+                   num_examples);
   if (json) return inspection_json(inspection).dump() + "\n";
   return inspection_text(inspection, isatty(STDOUT_FILENO) == 1);
 }

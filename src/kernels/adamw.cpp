@@ -56,8 +56,9 @@ void adamw(const Tensor& param, const Tensor& grad, const Tensor& exp_avg, const
   if (cuda::has_adamw_kernel(param, grad)) {
     const auto p = cuda::adamw_arguments(param, grad, cpu::data<float>(exp_avg),
                                          cpu::data<float>(exp_avg_sq), extra, settings);
-    cuda::check_launch(cuda::adamw(p, nullptr), "adamw");
-    return;
+    // Read and written, but for the gradient.
+    return cuda::run("adamw", cuda::adamw, p,
+                     {param, param, grad, exp_avg, exp_avg, exp_avg_sq, exp_avg_sq, extra, extra});
   }
   if (!use_cpu_loops(param) || !cpu::has_adamw_loop(param, grad)) {
     reference(param, grad, exp_avg, exp_avg_sq, extra, settings);

@@ -90,8 +90,9 @@ void adamw8bit(const Tensor& param, const Tensor& grad, const QuantizedMoments& 
                             cpu::data<float>(moments.exp_avg_scale),
                             cpu::data<float>(moments.exp_avg_sq_scale),
                             cpu::data<float>(moments.tables)};
-    cuda::check_launch(cuda::adamw8bit(p, nullptr), "adamw8bit");
-    return;
+    return cuda::run("adamw8bit", cuda::adamw8bit, p,
+                     {param, param, grad, moments.exp_avg, moments.exp_avg, moments.exp_avg_sq,
+                      moments.exp_avg_sq, extra, extra});
   }
   if (!use_cpu_loops(param) || !cpu::has_adamw_loop(param, grad)) {
     reference(param, grad, moments, extra, settings);

@@ -46,20 +46,28 @@ Tensor attend_plainly(const Tensor& q, const Tensor& k, const Tensor& v, const T
   return p.matmul(vs).transpose(0, 1).to(q.scalar_type()).contiguous();
 }
 
-Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Documents& documents,
-                 const AttentionSettings& settings) {
+std::optional<OpHalves> attention_halves(const Tensor& q, const Tensor& k, const Tensor& v,
+                                         const Documents& documents,
+                                         const AttentionSettings& settings) {
   const int64_t N = q.size(0), D = q.size(2);
   check_shape(k, "attention keys", {N, -1, D});
   check_shape(v, "attention values", {N, k.size(1), D});
-  const bool fused = use_cpu_loops(q) || use_cuda_kernels(q);
-  if (!fused) return reference(q, k, v, documents, settings);
   if (use_matrix_unit(q) && use_matrix_unit(k) && use_matrix_unit(v))
     return unit_attention(q, k, v, documents, settings);
-  if (settings.softcap == 0 && q.is_cpu()) return flash_attention_cpu(q, k, v, documents, settings);
-  const bool flash_takes = q.is_cuda() && q.scalar_type() != at::kFloat && D % 8 == 0 && D <= 256;
+  if (settings.softcap == 0 && use_cpu_loops(q))
+    return flash_attention_cpu(q, k, v, documents, settings);
+  const bool flash_takes = is_on_cuda(q) && q.scalar_type() != at::kFloat && D % 8 == 0 && D <= 256;
   if (settings.softcap == 0 && flash_takes)
     return flash_attention_cuda(q, k, v, documents, settings);
-  return block_attention(q, k, v, documents, settings);
+  if (use_cpu_loops(q) || is_on_cuda(q)) return block_attention(q, k, v, documents, settings);
+  return std::nullopt;
+}
+
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Documents& documents,
+                 const AttentionSettings& settings) {
+  auto halves = attention_halves(q, k, v, documents, settings);
+  if (!halves) return reference(q, k, v, documents, settings);
+  return apply({q, k, v}, std::move(halves->forward), std::move(halves->backward));
 }
 
 }  // namespace ft

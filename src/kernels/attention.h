@@ -1,6 +1,7 @@
 // The ways attention is computed; attention() in attention.cpp chooses. All take what it takes.
 #pragma once
 
+#include "kernels/autograd.h"
 #include "kernels/kernels.h"
 
 namespace ft {
@@ -20,22 +21,27 @@ Tensor visible_keys(int64_t first_query, int64_t num_queries, int64_t first_key,
 Tensor attend_plainly(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& visible,
                       const AttentionSettings& settings);
 
+/// The way attention() goes for these tensors, as its two halves; the plain twin has none.
+std::optional<OpHalves> attention_halves(const Tensor& q, const Tensor& k, const Tensor& v,
+                                         const Documents& documents,
+                                         const AttentionSettings& settings);
+
 /// LibTorch's flash attention for the CPU (Dao 2023); no soft cap.
-Tensor flash_attention_cpu(const Tensor& q, const Tensor& k, const Tensor& v,
-                           const Documents& documents, const AttentionSettings& settings);
+OpHalves flash_attention_cpu(const Tensor& q, const Tensor& k, const Tensor& v,
+                             const Documents& documents, const AttentionSettings& settings);
 
 /// LibTorch's FlashAttention-2 over packed documents; bfloat16 and float16, D a multiple of 8 up to
 /// 256, no soft cap. Also runs wherever else a kernel is registered for the two operators.
-Tensor flash_attention_cuda(const Tensor& q, const Tensor& k, const Tensor& v,
-                            const Documents& documents, const AttentionSettings& settings);
+OpHalves flash_attention_cuda(const Tensor& q, const Tensor& k, const Tensor& v,
+                              const Documents& documents, const AttentionSettings& settings);
 
 /// On the CPU's matrix unit, for what use_matrix_unit() accepts. All settings.
-Tensor unit_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Documents& documents,
-                      const AttentionSettings& settings);
+OpHalves unit_attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                        const Documents& documents, const AttentionSettings& settings);
 
 /// Blocks of queries against the keys they see, the probabilities made again in the backward pass:
 /// everything that flash attention does not take (soft caps, float32 on CUDA), on any device.
-Tensor block_attention(const Tensor& q, const Tensor& k, const Tensor& v,
-                       const Documents& documents, const AttentionSettings& settings);
+OpHalves block_attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                         const Documents& documents, const AttentionSettings& settings);
 
 }  // namespace ft

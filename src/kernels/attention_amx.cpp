@@ -353,12 +353,11 @@ void backward_heads(const Heads& q, const Heads& k, const Heads& v, const Heads&
 
 }  // namespace
 
-Tensor unit_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Documents& documents,
-                      const AttentionSettings& settings) {
+OpHalves unit_attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                        const Documents& documents, const AttentionSettings& settings) {
   const auto parts = documents_of(documents, settings.window);
-  return apply(
-      {q, k, v},
-      [&](Saved& saved) {
+  return {
+      [=](Saved& saved) {
         const Tensor out = ops::empty_like(q), lse = ops::empty({q.size(0), q.size(1)}, at::kFloat);
         const Heads qs = heads_of(q), ks = heads_of(k), vs = heads_of(v), os = heads_of(out);
         auto* row_lse = static_cast<float*>(lse.data_ptr());
@@ -381,7 +380,7 @@ Tensor unit_attention(const Tensor& q, const Tensor& k, const Tensor& v, const D
           backward_heads(qs, ks, vs, os, dys, lse, to, d, head, settings);
         });
         return {dq, dk, dv};
-      });
+      }};
 }
 
 }  // namespace ft

@@ -101,18 +101,16 @@ std::vector<Tensor> backward(const Tensor& grad, const Saved& saved, const Docum
 
 }  // namespace
 
-Tensor block_attention(const Tensor& q, const Tensor& k, const Tensor& v,
-                       const Documents& documents, const AttentionSettings& settings) {
-  return apply(
-      {q, k, v},
-      [&](Saved& saved) {
-        const Tensor out = forward(q, k, v, documents, settings);
-        saved.tensors = {q, k, v, out};
-        return out;
-      },
-      [documents, settings](const Tensor& grad, const Saved& saved) {
-        return backward(grad, saved, documents, settings);
-      });
+OpHalves block_attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                         const Documents& documents, const AttentionSettings& settings) {
+  return {[=](Saved& saved) {
+            const Tensor out = forward(q, k, v, documents, settings);
+            saved.tensors = {q, k, v, out};
+            return out;
+          },
+          [documents, settings](const Tensor& grad, const Saved& saved) {
+            return backward(grad, saved, documents, settings);
+          }};
 }
 
 }  // namespace ft

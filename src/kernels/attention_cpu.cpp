@@ -77,7 +77,7 @@ Tensor forward(const Tensor& q, const Tensor& k, const Tensor& v, const std::vec
                const AttentionSettings& settings, Saved& saved) {
   const int64_t N = q.size(0);
   Tensor out = ops::empty_like(q), mask;
-  saved.tensors = {q, k, v, out};
+  saved.tensors = {q, k, v, out};  // and the log-sum-exps
   for (const Stretch& s : parts) {
     auto [y, lse] = at::_ops::_scaled_dot_product_flash_attention_for_cpu::call(
         padded_view(q, s.begin, s.padded, N), padded_view(k, s.first, s.padded, N),
@@ -121,14 +121,13 @@ std::vector<Tensor> backward(const Tensor& grad, const Saved& saved,
 
 }  // namespace
 
-Tensor flash_attention_cpu(const Tensor& q, const Tensor& k, const Tensor& v,
-                           const Documents& documents, const AttentionSettings& settings) {
+OpHalves flash_attention_cpu(const Tensor& q, const Tensor& k, const Tensor& v,
+                             const Documents& documents, const AttentionSettings& settings) {
   const auto parts = stretches(documents, settings.window, q.element_size() < 4);
-  return apply(
-      {q, k, v}, [&](Saved& saved) { return forward(q, k, v, parts, settings, saved); },
-      [parts, settings](const Tensor& grad, const Saved& saved) {
-        return backward(grad, saved, parts, settings);
-      });
+  return {[=](Saved& saved) { return forward(q, k, v, parts, settings, saved); },
+          [parts, settings](const Tensor& grad, const Saved& saved) {
+            return backward(grad, saved, parts, settings);
+          }};
 }
 
 }  // namespace ft

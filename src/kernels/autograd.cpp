@@ -14,26 +14,28 @@ using torch::autograd::variable_list;
 /// Carries the backward closure through the graph. LibTorch takes no undefined inputs: only those
 /// at `defined` are its own.
 struct Node : torch::CustomClassHolder {
-  Backward backward;
+  BackwardMany backward;
   std::vector<bool> needs;      ///< per input of apply()
   std::vector<size_t> defined;  ///< their places among the inputs of apply()
 };
 
 struct Function : torch::autograd::Function<Function> {
-  static Tensor forward(AutogradContext* context, at::TensorList, const Forward& forward_fn,
-                        const c10::intrusive_ptr<Node>& node) {
+  static variable_list forward(AutogradContext* context, at::TensorList,
+                               const ForwardMany& forward_fn,
+                               const c10::intrusive_ptr<Node>& node) {
     Saved saved{{}, node->needs};
-    Tensor output = forward_fn(saved);
+    variable_list outputs = forward_fn(saved);
     context->save_for_backward(std::move(saved.tensors));
     context->saved_data["node"] = c10::IValue::make_capsule(node);
-    return output;
+    context->set_materialize_grads(false);
+    return outputs;
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const auto capsule = context->saved_data["node"].toCapsule();
     const auto node = c10::static_intrusive_pointer_cast<Node>(capsule);
     const Saved saved{context->get_saved_variables(), node->needs};
-    const std::vector<Tensor> all = node->backward(grads[0], saved);
+    const std::vector<Tensor> all = node->backward(grads, saved);
     variable_list result;
     for (const size_t i : node->defined) result.push_back(all[i]);
     result.resize(node->defined.size() + 2);  // two more for the closures, which have no gradient
@@ -49,7 +51,8 @@ struct GradientHook : torch::autograd::PostAccumulateGradHook {
 
 }  // namespace
 
-Tensor apply(const std::vector<Tensor>& inputs, Forward forward, Backward backward) {
+std::vector<Tensor> apply_many(const std::vector<Tensor>& inputs, ForwardMany forward,
+                               BackwardMany backward) {
   auto node = c10::make_intrusive<Node>();
   std::vector<Tensor> defined;
   bool recorded = false;
@@ -69,6 +72,14 @@ Tensor apply(const std::vector<Tensor>& inputs, Forward forward, Backward backwa
   }
   node->backward = std::move(backward);
   return Function::apply(at::TensorList(defined), forward, node);
+}
+
+Tensor apply(const std::vector<Tensor>& inputs, Forward forward, Backward backward) {
+  return apply_many(
+      inputs, [&](Saved& saved) -> std::vector<Tensor> { return {forward(saved)}; },
+      [backward = std::move(backward)](const std::vector<Tensor>& grads, const Saved& saved) {
+        return backward(grads[0], saved);
+      })[0];
 }
 
 void run_backward(const Tensor& root, const Tensor& grad) {

@@ -19,10 +19,22 @@ struct Saved {
 using Forward = std::function<Tensor(Saved& saved)>;
 /// Returns one gradient per input; an undefined tensor where needs is false.
 using Backward = std::function<std::vector<Tensor>(const Tensor& grad, const Saved& saved)>;
+/// The two halves of an op, for callers that put it into one of their own.
+struct OpHalves {
+  Forward forward;
+  Backward backward;
+};
 
 /// Runs forward(); when gradients are recorded and an input needs one, the result carries
 /// backward(). An undefined input is allowed and takes no part.
 Tensor apply(const std::vector<Tensor>& inputs, Forward forward, Backward backward);
+
+/// The same for several outputs. The gradient of an output that nothing depends on is undefined.
+using ForwardMany = std::function<std::vector<Tensor>(Saved& saved)>;
+using BackwardMany =
+    std::function<std::vector<Tensor>(const std::vector<Tensor>& grads, const Saved& saved)>;
+std::vector<Tensor> apply_many(const std::vector<Tensor>& inputs, ForwardMany forward,
+                               BackwardMany backward);
 
 /// Runs the backward pass from `root` with gradient `grad` (undefined: 1 for a scalar root).
 void run_backward(const Tensor& root, const Tensor& grad = {});

@@ -11,6 +11,7 @@
 #include "kernels/launch.h"
 
 #define FT_INLINE inline __attribute__((always_inline))
+#define FT_LAMBDA __attribute__((always_inline))
 
 namespace ft::cpu {
 namespace {
@@ -81,44 +82,77 @@ FT_INLINE float inverse_rms(const T* x, int64_t n, float eps) {
   return 1.0f / std::sqrt(sum / static_cast<float>(n) + eps);
 }
 
+/// y = x normed, times the weight.
 template <typename T>
-FT_INLINE void rms_norm_body(RowRange r, const T* x, const T* w, T* y, float eps, bool adds_one) {
-  for (int64_t row = r.begin; row < r.end; ++row) {
-    const T* xr = x + row * r.width;
-    T* yr = y + row * r.width;
-    const float scale = inverse_rms(xr, r.width, eps);
-    if (adds_one) {
+FT_INLINE void norm_row(const T* x, const T* w, T* y, int64_t n, float eps, bool adds_one) {
+  const float scale = inverse_rms(x, n, eps);
+  if (adds_one) {
 #pragma omp simd
-      for (int64_t i = 0; i < r.width; ++i)
-        store(&yr[i], (1.0f + to_float(w[i])) * (to_float(xr[i]) * scale));
-    } else {
+    for (int64_t i = 0; i < n; ++i)
+      store(&y[i], (1.0f + to_float(w[i])) * (to_float(x[i]) * scale));
+  } else {
 #pragma omp simd
-      for (int64_t i = 0; i < r.width; ++i)
-        store(&yr[i], to_float(w[i]) * rounded<T>(to_float(xr[i]) * scale));
-    }
+    for (int64_t i = 0; i < n; ++i)
+      store(&y[i], to_float(w[i]) * rounded<T>(to_float(x[i]) * scale));
+  }
+}
+
+/// dx = more (where given) + the gradient that norm_row() gives x; dw is added to.
+template <typename T>
+FT_INLINE void norm_row_backward(const T* dy, const T* x, const T* w, const T* more, T* dx,
+                                 float* dw, int64_t n, float eps, bool adds_one) {
+  const float one = adds_one ? 1.0f : 0.0f, scale = inverse_rms(x, n, eps);
+  float dot = 0;
+#pragma omp simd reduction(+ : dot)
+  for (int64_t i = 0; i < n; ++i) dot += to_float(dy[i]) * (one + to_float(w[i])) * to_float(x[i]);
+  const float mean = dot * scale * scale / static_cast<float>(n);
+  if (dw) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) dw[i] += to_float(dy[i]) * to_float(x[i]) * scale;
+  }
+  if (more) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i)
+      store(&dx[i], to_float(more[i]) +
+                        scale * (to_float(dy[i]) * (one + to_float(w[i])) - to_float(x[i]) * mean));
+  } else {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i)
+      store(&dx[i], scale * (to_float(dy[i]) * (one + to_float(w[i])) - to_float(x[i]) * mean));
   }
 }
 
 template <typename T>
-FT_INLINE void rms_norm_backward_body(RowRange r, const T* dy, const T* x, const T* w, T* dx,
-                                      float* dw, float eps, bool adds_one) {
-  const float one = adds_one ? 1.0f : 0.0f;
-  for (int64_t row = r.begin; row < r.end; ++row) {
-    const T* xr = x + row * r.width;
-    const T* gr = dy + row * r.width;
-    T* out = dx + row * r.width;
-    const float scale = inverse_rms(xr, r.width, eps);
-    float dot = 0;
-#pragma omp simd reduction(+ : dot)
-    for (int64_t i = 0; i < r.width; ++i)
-      dot += to_float(gr[i]) * (one + to_float(w[i])) * to_float(xr[i]);
-    const float mean = dot * scale * scale / static_cast<float>(r.width);
+FT_INLINE void residual_norm_body(RowRange r, const ResidualNorm<T>& p) {
+  for (int64_t at = r.begin * r.width; at < r.end * r.width; at += r.width) {
+    const T* sum = p.x + at;
+    if (p.y) {
+      const T* y = p.y + at;
+      if (p.y_weight) {
+        norm_row(y, p.y_weight, p.sum + at, r.width, p.eps, p.adds_one);
+        y = p.sum + at;
+      }
+      T* to = p.sum + at;
 #pragma omp simd
-    for (int64_t i = 0; i < r.width; ++i)
-      store(&out[i], scale * (to_float(gr[i]) * (one + to_float(w[i])) - to_float(xr[i]) * mean));
-    if (!dw) continue;
-#pragma omp simd
-    for (int64_t i = 0; i < r.width; ++i) dw[i] += to_float(gr[i]) * to_float(xr[i]) * scale;
+      for (int64_t i = 0; i < r.width; ++i) store(&to[i], to_float(sum[i]) + to_float(y[i]));
+      sum = to;
+    }
+    if (p.w) norm_row(sum, p.w, p.out + at, r.width, p.eps, p.adds_one);
+  }
+}
+
+template <typename T>
+FT_INLINE void residual_norm_backward_body(RowRange r, const ResidualNormBackward<T>& p) {
+  for (int64_t at = r.begin * r.width; at < r.end * r.width; at += r.width) {
+    const T* dsum = p.dsum ? p.dsum + at : nullptr;
+    if (p.dout) {
+      norm_row_backward(p.dout + at, p.sum + at, p.w, dsum, p.dx + at, p.dw, r.width, p.eps,
+                        p.adds_one);
+      dsum = p.dx + at;
+    }
+    if (p.dy)
+      norm_row_backward<T>(dsum, p.y + at, p.y_weight, nullptr, p.dy + at, p.dy_weight, r.width,
+                           p.eps, p.adds_one);
   }
 }
 
@@ -154,26 +188,41 @@ FT_INLINE void gated_act_body(RowRange r, const T* gate, const T* up, T* y, Acti
   }
 }
 
-template <typename T>
-FT_INLINE void gated_act_backward_body(RowRange r, const T* dy, const T* gate, const T* up,
-                                       T* dgate, T* dup, Activation activation) {
-  const int64_t begin = r.begin * r.width, end = r.end * r.width;
-  if (activation == Activation::kSilu) {
+/// Its arrays may be one and the same, element by element.
+template <typename T, typename F>
+FT_INLINE void gated_act_gradients(int64_t begin, int64_t end, const T* dy, const T* gate,
+                                   const T* up, T* dgate, T* dup, T* again, const F& act) {
+  if (again) {
 #pragma omp simd
     for (int64_t i = begin; i < end; ++i) {
       const float d = to_float(dy[i]), u = to_float(up[i]);
-      const Act a = silu(to_float(gate[i]));
+      const Act a = act(to_float(gate[i]));
       store(&dgate[i], d * u * a.slope);
       store(&dup[i], d * a.value);
+      store(&again[i], a.value * u);
     }
   } else {
 #pragma omp simd
     for (int64_t i = begin; i < end; ++i) {
       const float d = to_float(dy[i]), u = to_float(up[i]);
-      const Act a = gelu_tanh(to_float(gate[i]));
+      const Act a = act(to_float(gate[i]));
       store(&dgate[i], d * u * a.slope);
       store(&dup[i], d * a.value);
     }
+  }
+}
+
+template <typename T>
+FT_INLINE void gated_act_backward_body(RowRange r, const T* dy, const T* gate, const T* up,
+                                       T* dgate, T* dup, T* again, Activation activation) {
+  const int64_t begin = r.begin * r.width, end = r.end * r.width;
+  const auto run = [&](const auto& act) FT_LAMBDA {
+    gated_act_gradients(begin, end, dy, gate, up, dgate, dup, again, act);
+  };
+  if (activation == Activation::kSilu) {
+    run([](float g) FT_LAMBDA { return silu(g); });
+  } else {
+    run([](float g) FT_LAMBDA { return gelu_tanh(g); });
   }
 }
 
@@ -293,80 +342,78 @@ FT_INLINE double sum_of_squares_body(const T* x, int64_t n) {
 }  // namespace
 
 // Instantiations: one plain function per loop and type.
-#define FT_LOOPS(T)                                                                              \
-  FT_CLONES static void rms_norm_##T(RowRange r, const T* x, const T* w, T* y, float eps,        \
-                                     bool adds_one) {                                            \
-    rms_norm_body(r, x, w, y, eps, adds_one);                                                    \
-  }                                                                                              \
-  template <>                                                                                    \
-  void rms_norm(RowRange r, const T* x, const T* w, T* y, float eps, bool adds_one) {            \
-    rms_norm_##T(r, x, w, y, eps, adds_one);                                                     \
-  }                                                                                              \
-  FT_CLONES static void rms_norm_backward_##T(RowRange r, const T* dy, const T* x, const T* w,   \
-                                              T* dx, float* dw, float eps, bool adds_one) {      \
-    rms_norm_backward_body(r, dy, x, w, dx, dw, eps, adds_one);                                  \
-  }                                                                                              \
-  template <>                                                                                    \
-  void rms_norm_backward(RowRange r, const T* dy, const T* x, const T* w, T* dx, float* dw,      \
-                         float eps, bool adds_one) {                                             \
-    rms_norm_backward_##T(r, dy, x, w, dx, dw, eps, adds_one);                                   \
-  }                                                                                              \
-  FT_CLONES static void rope_##T(RowRange r, int64_t heads, const T* x, const float* cos,        \
-                                 const float* sin, T* y, float sign) {                           \
-    rope_body(r, heads, x, cos, sin, y, sign);                                                   \
-  }                                                                                              \
-  template <>                                                                                    \
-  void rope(RowRange r, int64_t heads, const T* x, const float* cos, const float* sin, T* y,     \
-            float sign) {                                                                        \
-    rope_##T(r, heads, x, cos, sin, y, sign);                                                    \
-  }                                                                                              \
-  FT_CLONES static void gated_act_##T(RowRange r, const T* gate, const T* up, T* y,              \
-                                      Activation act) {                                          \
-    gated_act_body(r, gate, up, y, act);                                                         \
-  }                                                                                              \
-  template <>                                                                                    \
-  void gated_act(RowRange r, const T* gate, const T* up, T* y, Activation act) {                 \
-    gated_act_##T(r, gate, up, y, act);                                                          \
-  }                                                                                              \
-  FT_CLONES static void gated_act_backward_##T(RowRange r, const T* dy, const T* gate,           \
-                                               const T* up, T* dgate, T* dup, Activation act) {  \
-    gated_act_backward_body(r, dy, gate, up, dgate, dup, act);                                   \
-  }                                                                                              \
-  template <>                                                                                    \
-  void gated_act_backward(RowRange r, const T* dy, const T* gate, const T* up, T* dgate, T* dup, \
-                          Activation act) {                                                      \
-    gated_act_backward_##T(r, dy, gate, up, dgate, dup, act);                                    \
-  }                                                                                              \
-  FT_CLONES static void cross_entropy_##T(RowRange r, T* logits, const int64_t* targets,         \
-                                          float* losses, bool overwrite) {                       \
-    cross_entropy_body(r, logits, targets, losses, overwrite);                                   \
-  }                                                                                              \
-  template <>                                                                                    \
-  void cross_entropy(RowRange r, T* logits, const int64_t* targets, float* losses,               \
-                     bool overwrite) {                                                           \
-    cross_entropy_##T(r, logits, targets, losses, overwrite);                                    \
-  }                                                                                              \
-  FT_CLONES static void scale_columns_##T(RowRange r, const T* x, const T* z, const float* f,    \
-                                          T* y, float* dots) {                                   \
-    scale_columns_body(r, x, z, f, y, dots);                                                     \
-  }                                                                                              \
-  template <>                                                                                    \
-  void scale_columns(RowRange r, const T* x, const T* z, const float* f, T* y, float* dots) {    \
-    scale_columns_##T(r, x, z, f, y, dots);                                                      \
-  }                                                                                              \
-  FT_CLONES static void add_##T(RowRange r, const T* x, T* y) {                                  \
-    add_body(r, x, y);                                                                           \
-  }                                                                                              \
-  template <>                                                                                    \
-  void add(RowRange r, const T* x, T* y) {                                                       \
-    add_##T(r, x, y);                                                                            \
-  }                                                                                              \
-  FT_CLONES static double sum_of_squares_##T(const T* x, int64_t n) {                            \
-    return sum_of_squares_body(x, n);                                                            \
-  }                                                                                              \
-  template <>                                                                                    \
-  double sum_of_squares(const T* x, int64_t n) {                                                 \
-    return sum_of_squares_##T(x, n);                                                             \
+#define FT_LOOPS(T)                                                                                \
+  FT_CLONES static void residual_norm_##T(RowRange r, const ResidualNorm<T>& p) {                  \
+    residual_norm_body(r, p);                                                                      \
+  }                                                                                                \
+  template <>                                                                                      \
+  void residual_norm(RowRange r, const ResidualNorm<T>& p) {                                       \
+    residual_norm_##T(r, p);                                                                       \
+  }                                                                                                \
+  FT_CLONES static void residual_norm_backward_##T(RowRange r, const ResidualNormBackward<T>& p) { \
+    residual_norm_backward_body(r, p);                                                             \
+  }                                                                                                \
+  template <>                                                                                      \
+  void residual_norm_backward(RowRange r, const ResidualNormBackward<T>& p) {                      \
+    residual_norm_backward_##T(r, p);                                                              \
+  }                                                                                                \
+  FT_CLONES static void rope_##T(RowRange r, int64_t heads, const T* x, const float* cos,          \
+                                 const float* sin, T* y, float sign) {                             \
+    rope_body(r, heads, x, cos, sin, y, sign);                                                     \
+  }                                                                                                \
+  template <>                                                                                      \
+  void rope(RowRange r, int64_t heads, const T* x, const float* cos, const float* sin, T* y,       \
+            float sign) {                                                                          \
+    rope_##T(r, heads, x, cos, sin, y, sign);                                                      \
+  }                                                                                                \
+  FT_CLONES static void gated_act_##T(RowRange r, const T* gate, const T* up, T* y,                \
+                                      Activation act) {                                            \
+    gated_act_body(r, gate, up, y, act);                                                           \
+  }                                                                                                \
+  template <>                                                                                      \
+  void gated_act(RowRange r, const T* gate, const T* up, T* y, Activation act) {                   \
+    gated_act_##T(r, gate, up, y, act);                                                            \
+  }                                                                                                \
+  FT_CLONES static void gated_act_backward_##T(RowRange r, const T* dy, const T* gate,             \
+                                               const T* up, T* dgate, T* dup, T* again,            \
+                                               Activation act) {                                   \
+    gated_act_backward_body(r, dy, gate, up, dgate, dup, again, act);                              \
+  }                                                                                                \
+  template <>                                                                                      \
+  void gated_act_backward(RowRange r, const T* dy, const T* gate, const T* up, T* dgate, T* dup,   \
+                          T* again, Activation act) {                                              \
+    gated_act_backward_##T(r, dy, gate, up, dgate, dup, again, act);                               \
+  }                                                                                                \
+  FT_CLONES static void cross_entropy_##T(RowRange r, T* logits, const int64_t* targets,           \
+                                          float* losses, bool overwrite) {                         \
+    cross_entropy_body(r, logits, targets, losses, overwrite);                                     \
+  }                                                                                                \
+  template <>                                                                                      \
+  void cross_entropy(RowRange r, T* logits, const int64_t* targets, float* losses,                 \
+                     bool overwrite) {                                                             \
+    cross_entropy_##T(r, logits, targets, losses, overwrite);                                      \
+  }                                                                                                \
+  FT_CLONES static void scale_columns_##T(RowRange r, const T* x, const T* z, const float* f,      \
+                                          T* y, float* dots) {                                     \
+    scale_columns_body(r, x, z, f, y, dots);                                                       \
+  }                                                                                                \
+  template <>                                                                                      \
+  void scale_columns(RowRange r, const T* x, const T* z, const float* f, T* y, float* dots) {      \
+    scale_columns_##T(r, x, z, f, y, dots);                                                        \
+  }                                                                                                \
+  FT_CLONES static void add_##T(RowRange r, const T* x, T* y) {                                    \
+    add_body(r, x, y);                                                                             \
+  }                                                                                                \
+  template <>                                                                                      \
+  void add(RowRange r, const T* x, T* y) {                                                         \
+    add_##T(r, x, y);                                                                              \
+  }                                                                                                \
+  FT_CLONES static double sum_of_squares_##T(const T* x, int64_t n) {                              \
+    return sum_of_squares_body(x, n);                                                              \
+  }                                                                                                \
+  template <>                                                                                      \
+  double sum_of_squares(const T* x, int64_t n) {                                                   \
+    return sum_of_squares_##T(x, n);                                                               \
   }
 FT_LOOPS(float)
 FT_LOOPS(Bf16)

@@ -26,12 +26,28 @@ struct RowRange {
 };
 
 // T is float or Bf16; definitions exist for both.
+/// What residual_norm() (kernels.h) reads and writes, rows dense; a null pointer: there is none.
 template <typename T>
-void rms_norm(RowRange r, const T* x, const T* w, T* y, float eps, bool adds_one);
-/// dw (float32 [width], added to) may be null.
+struct ResidualNorm {
+  const T *x, *y, *y_weight, *w;
+  T *sum, *out;
+  float eps;
+  bool adds_one;
+};
 template <typename T>
-void rms_norm_backward(RowRange r, const T* dy, const T* x, const T* w, T* dx, float* dw, float eps,
-                       bool adds_one);
+void residual_norm(RowRange r, const ResidualNorm<T>& p);
+/// dx is wanted always, dy where y is normed; the gradients of the weights (float32 [width]) are
+/// added to.
+template <typename T>
+struct ResidualNormBackward {
+  const T *dsum, *dout, *sum, *w, *y, *y_weight;
+  T *dx, *dy;
+  float *dw, *dy_weight;
+  float eps;
+  bool adds_one;
+};
+template <typename T>
+void residual_norm_backward(RowRange r, const ResidualNormBackward<T>& p);
 /// width = D; a row is one head of one token; cos, sin [N, D/2]. sign -1 is the inverse rotation.
 template <typename T>
 void rope(RowRange r, int64_t heads, const T* x, const float* cos, const float* sin, T* y,
@@ -40,7 +56,7 @@ template <typename T>
 void gated_act(RowRange r, const T* gate, const T* up, T* y, Activation activation);
 template <typename T>
 void gated_act_backward(RowRange r, const T* dy, const T* gate, const T* up, T* dgate, T* dup,
-                        Activation activation);
+                        T* again, Activation activation);
 /// logits [rows, V] -> losses [rows]; with `overwrite` the logits become softmax - onehot(target).
 template <typename T>
 void cross_entropy(RowRange r, T* logits, const int64_t* targets, float* losses, bool overwrite);

@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <fstream>
-#include <limits>
 #include <string>
 
 #include "finetune/run.h"
@@ -24,6 +23,18 @@ bool load_cuda() {
   for (const char* name : {"libc10_cuda.so", "libtorch_cuda.so"})
     if (!dlopen(name, RTLD_NOW | RTLD_GLOBAL)) return false;
   return at::globalContext().hasCUDA();
+}
+
+int64_t machine_memory() {
+  return int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+}
+
+/// What no process of the machine has; where the kernel does not tell, all.
+int64_t free_on_machine() {
+  std::ifstream info("/proc/meminfo");
+  for (std::string key, rest; info >> key && std::getline(info, rest);)
+    if (key == "MemAvailable:") return 1024 * int64_t{std::stol(rest)};
+  return machine_memory();
 }
 
 }  // namespace
@@ -51,10 +62,7 @@ int64_t peak_memory(at::Device device) {
 }
 
 int64_t available_memory() {
-  int64_t available = std::numeric_limits<int64_t>::max();
-  std::ifstream machine("/proc/meminfo");
-  for (std::string word; machine >> word;)
-    if (word == "MemAvailable:" && machine >> available) available *= 1024;
+  int64_t available = free_on_machine();
   // Of a container; its pages of files count as taken.
   std::ifstream limit("/sys/fs/cgroup/memory.max"), use("/sys/fs/cgroup/memory.current");
   if (int64_t most = 0, taken = 0; limit >> most && use >> taken)
@@ -66,7 +74,20 @@ int64_t total_memory(at::Device device) {
   if (device.is_cuda())
     return static_cast<int64_t>(
         at::getDeviceAllocator(device.type())->getMemoryInfo(device.index()).second);
-  return int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+  return machine_memory();
+}
+
+int64_t usable_memory(at::Device device) {
+  if (device.is_cuda()) {
+    at::DeviceAllocator* allocator = at::getDeviceAllocator(device.type());
+    return static_cast<int64_t>(allocator->getMemoryInfo(device.index()).first) +
+           allocator->getDeviceStats(device.index()).reserved_bytes[0].current;
+  }
+  int64_t usable = std::min(total_memory(device), free_on_machine() + resident_memory());
+  // A container's limit; "max" where there is none.
+  int64_t limit = 0;
+  if (std::ifstream("/sys/fs/cgroup/memory.max") >> limit) usable = std::min(usable, limit);
+  return usable;
 }
 
 std::string device_text(at::Device device) {

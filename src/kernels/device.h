@@ -21,6 +21,8 @@ int64_t available_memory();
 
 /// Memory in all, of the card or of the machine.
 int64_t total_memory(at::Device device);
+/// Bytes of it that this process has or could take now.
+int64_t usable_memory(at::Device device);
 
 /// `NVIDIA H200`, or the number of CPU threads.
 std::string device_text(at::Device device);

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "kernels/cpu_loops.h"
 #include "kernels/launch.h"
+#include "kernels/ledger.h"
 #include "kernels/mode.h"
 
 namespace ft::cpu {
@@ -85,8 +86,21 @@ inline bool has_adamw_kernel(const Tensor& param, const Tensor& grad) {
          grad.scalar_type() != at::kHalf;
 }
 
-/// Fails when a launcher reported an error.
-inline void check_launch(cudaError_t error, const char* op) {
+/// A tensor as rows of its last axis, which is dense; every axis before it is one of rows that
+/// follow each other.
+inline Rows rows(const Tensor& t) {
+  if (!t.defined()) return {};
+  return {cpu::data<void>(t), t.dim() == 1 ? t.size(0) : t.stride(-2)};
+}
+
+/// Calls a launcher; for meta tensors its launches are noted instead. `touched`: every tensor that
+/// the kernels read or write.
+template <typename Arguments>
+void run(const char* op, cudaError_t (*launcher)(const Arguments&, cudaStream_t),
+         const Arguments& arguments, std::initializer_list<Tensor> touched, int64_t launches = 1) {
+  if (touched.begin()->is_meta())
+    return note_launch(op, LaunchKind::kElements, 0, touched, launches);
+  const cudaError_t error = launcher(arguments, nullptr);
   if (static_cast<int>(error) != 0) fail(Code::kRun, op, ": CUDA: ", error_text(error));
 }
 

@@ -13,12 +13,19 @@ Tensor reference(const Tensor& gate, const Tensor& up, Activation activation) {
   return acted.mul(up);
 }
 
-Tensor forward(const Tensor& gate, const Tensor& up, Activation activation) {
-  Tensor y = ops::empty_like(gate);
-  if (gate.is_cuda()) {
-    const cuda::GatedAct p{cuda::dtype_of(gate),  gate.numel(),        activation,
-                           cpu::data<void>(gate), cpu::data<void>(up), cpu::data<void>(y)};
-    cuda::check_launch(cuda::gated_act(p, nullptr), "gated_act");
+cuda::GatedAct arguments(const Tensor& gate, const Tensor& up, Activation activation,
+                         const Tensor& y) {
+  return {cuda::dtype_of(gate), gate.size(0),   gate.size(1), activation,
+          cuda::rows(gate),     cuda::rows(up), cuda::rows(y)};
+}
+
+}  // namespace
+
+Tensor gated_act_forward(const Tensor& gate, const Tensor& up, Activation activation,
+                         int64_t spare) {
+  const Tensor y = empty_rows(gate.sizes(), spare, gate);
+  if (!gate.is_cpu()) {
+    cuda::run("gated_act", cuda::gated_act, arguments(gate, up, activation, y), {gate, up, y});
     return y;
   }
   cpu::for_rows(gate, gate.size(-1), [&](auto* t, cpu::RowRange r) {
@@ -28,27 +35,22 @@ Tensor forward(const Tensor& gate, const Tensor& up, Activation activation) {
   return y;
 }
 
-std::vector<Tensor> backward(const Tensor& grad, const Saved& saved, Activation activation) {
-  const Tensor &gate = saved.tensors[0], &up = saved.tensors[1];
-  const Tensor dy = grad.contiguous();
-  Tensor dgate = ops::empty_like(gate), dup = ops::empty_like(up);
-  if (gate.is_cuda()) {
-    const cuda::GatedActBackward p{
-        cuda::dtype_of(gate),   gate.numel(),          activation,
-        cpu::data<void>(dy),    cpu::data<void>(gate), cpu::data<void>(up),
-        cpu::data<void>(dgate), cpu::data<void>(dup)};
-    cuda::check_launch(cuda::gated_act_backward(p, nullptr), "gated_act backward");
-    return {dgate, dup};
+void gated_act_backward(const Tensor& dy, const Tensor& gate, const Tensor& up,
+                        Activation activation, const Tensor& dgate, const Tensor& dup,
+                        const Tensor& again) {
+  if (!gate.is_cpu()) {
+    const cuda::GatedActBackward p{arguments(gate, up, activation, again), cuda::rows(dy),
+                                   cuda::rows(dgate), cuda::rows(dup)};
+    return cuda::run("gated_act backward", cuda::gated_act_backward, p,
+                     {dy, gate, up, dgate, dup, again});
   }
   cpu::for_rows(gate, gate.size(-1), [&](auto* t, cpu::RowRange r) {
     using T = std::remove_pointer_t<decltype(t)>;
     cpu::gated_act_backward<T>(r, cpu::data<T>(dy), cpu::data<T>(gate), cpu::data<T>(up),
-                               cpu::data<T>(dgate), cpu::data<T>(dup), activation);
+                               cpu::data<T>(dgate), cpu::data<T>(dup), cpu::data<T>(again),
+                               activation);
   });
-  return {dgate, dup};
 }
-
-}  // namespace
 
 Tensor gated_act(const Tensor& gate, const Tensor& up, Activation activation) {
   check_shape(up, "gated_act up", {gate.size(0), gate.size(1)});
@@ -59,10 +61,13 @@ Tensor gated_act(const Tensor& gate, const Tensor& up, Activation activation) {
       {gate, up},
       [&](Saved& saved) {
         saved.tensors = {gate, up};
-        return forward(gate, up, activation);
+        return gated_act_forward(gate, up, activation, 0);
       },
-      [activation](const Tensor& grad, const Saved& saved) {
-        return backward(grad, saved, activation);
+      [activation](const Tensor& grad, const Saved& saved) -> std::vector<Tensor> {
+        const auto& in = saved.tensors;
+        const Tensor dgate = ops::empty_like(in[0]), dup = ops::empty_like(in[1]);
+        gated_act_backward(grad.contiguous(), in[0], in[1], activation, dgate, dup, {});
+        return {dgate, dup};
       });
 }
 

@@ -24,45 +24,96 @@ struct GeluTanh {
   }
 };
 
-template <typename T, typename Activate>
-__global__ void gated_act_forward(GatedAct p) {
-  const T* __restrict__ gate = static_cast<const T*>(p.gate), *up = static_cast<const T*>(p.up);
-  T* __restrict__ y = static_cast<T*>(p.y);
-  for (int64_t i = first_element(); i < p.count; i += element_stride())
-    store(&y[i], Activate()(to_float(gate[i])).value * to_float(up[i]));
+/// kWide neighbours, moved as one.
+template <typename T, int kWide>
+struct alignas(sizeof(T) * kWide) Pack {
+  T values[kWide];
+};
+template <typename T, int kWide>
+__device__ __forceinline__ Pack<T, kWide>& pack_at(const Rows& rows, int64_t column) {
+  return *reinterpret_cast<Pack<T, kWide>*>(static_cast<T*>(rows.data) + blockIdx.x * rows.stride +
+                                            column);
 }
 
-template <typename T, typename Activate>
-__global__ void gated_act_gradients(GatedActBackward p) {
-  const T* __restrict__ dy = static_cast<const T*>(p.dy), *gate = static_cast<const T*>(p.gate),
-                        *up = static_cast<const T*>(p.up);
-  T* __restrict__ dgate = static_cast<T*>(p.dgate), *dup = static_cast<T*>(p.dup);
-  for (int64_t i = first_element(); i < p.count; i += element_stride()) {
-    const float d = to_float(dy[i]);
-    const Act a = Activate()(to_float(gate[i]));
-    store(&dgate[i], d * to_float(up[i]) * a.slope);
-    store(&dup[i], d * a.value);
+template <typename T, typename Activate, int kWide>
+__global__ void gated_act_forward(GatedAct p) {
+  for (int64_t i = threadIdx.x * kWide; i < p.width; i += blockDim.x * kWide) {
+    const auto gate = pack_at<T, kWide>(p.gate, i), up = pack_at<T, kWide>(p.up, i);
+    Pack<T, kWide> y;
+    for (int k = 0; k < kWide; ++k)
+      store(&y.values[k], Activate()(to_float(gate.values[k])).value * to_float(up.values[k]));
+    pack_at<T, kWide>(p.y, i) = y;
   }
+}
+
+template <typename T, typename Activate, int kWide>
+__global__ void gated_act_gradients(GatedActBackward b) {
+  const GatedAct& p = b.forward;
+  for (int64_t i = threadIdx.x * kWide; i < p.width; i += blockDim.x * kWide) {
+    const auto gate = pack_at<T, kWide>(p.gate, i), up = pack_at<T, kWide>(p.up, i),
+               dy = pack_at<T, kWide>(b.dy, i);
+    Pack<T, kWide> y, dgate, dup;
+    for (int k = 0; k < kWide; ++k) {
+      const float d = to_float(dy.values[k]), u = to_float(up.values[k]);
+      const Act a = Activate()(to_float(gate.values[k]));
+      store(&dgate.values[k], d * u * a.slope);
+      store(&dup.values[k], d * a.value);
+      store(&y.values[k], a.value * u);
+    }
+    pack_at<T, kWide>(b.dgate, i) = dgate;
+    pack_at<T, kWide>(b.dup, i) = dup;
+    if (p.y.data) pack_at<T, kWide>(p.y, i) = y;
+  }
+}
+
+constexpr int kBytes = 16;  // of a pack
+
+/// Whether every row of the matrices can be cut into packs.
+template <typename T>
+bool in_packs(int64_t width, std::initializer_list<Rows> all) {
+  for (const Rows& rows : all)
+    if (reinterpret_cast<uintptr_t>(rows.data) % kBytes != 0 ||
+        rows.stride * static_cast<int64_t>(sizeof(T)) % kBytes != 0)
+      return false;
+  return width * static_cast<int64_t>(sizeof(T)) % kBytes == 0;
+}
+
+/// f(T, Activate, kWide as an integral constant).
+template <typename F>
+cudaError_t with_variant(const GatedAct& p, std::initializer_list<Rows> all, const F& f) {
+  return with_type(p.dtype, [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    const auto with_width = [&](auto activate) {
+      return in_packs<T>(p.width, all)
+                 ? f(type, activate, std::integral_constant<int, kBytes / sizeof(T)>())
+                 : f(type, activate, std::integral_constant<int, 1>());
+    };
+    return p.activation == Activation::kSilu ? with_width(Silu()) : with_width(GeluTanh());
+  });
+}
+
+int threads_of(const GatedAct& p) {
+  return threads_for(p.width / 2);
 }
 
 }  // namespace
 
 cudaError_t gated_act(const GatedAct& p, cudaStream_t stream) {
-  return with_type(p.dtype, [&](auto* type) {
+  return with_variant(p, {p.gate, p.up, p.y}, [&](auto* type, auto activate, auto wide) {
     using T = std::remove_pointer_t<decltype(type)>;
-    const auto kernel = p.activation == Activation::kSilu ? gated_act_forward<T, Silu>
-                                                          : gated_act_forward<T, GeluTanh>;
-    return launch(kernel, blocks_for(p.count), kBlock, stream, p);
+    return launch(gated_act_forward<T, decltype(activate), decltype(wide)::value>, p.rows,
+                  threads_of(p), stream, p);
   });
 }
 
-cudaError_t gated_act_backward(const GatedActBackward& p, cudaStream_t stream) {
-  return with_type(p.dtype, [&](auto* type) {
-    using T = std::remove_pointer_t<decltype(type)>;
-    const auto kernel = p.activation == Activation::kSilu ? gated_act_gradients<T, Silu>
-                                                          : gated_act_gradients<T, GeluTanh>;
-    return launch(kernel, blocks_for(p.count), kBlock, stream, p);
-  });
+cudaError_t gated_act_backward(const GatedActBackward& b, cudaStream_t stream) {
+  const GatedAct& p = b.forward;
+  return with_variant(
+      p, {p.gate, p.up, p.y, b.dy, b.dgate, b.dup}, [&](auto* type, auto activate, auto wide) {
+        using T = std::remove_pointer_t<decltype(type)>;
+        return launch(gated_act_gradients<T, decltype(activate), decltype(wide)::value>, p.rows,
+                      threads_of(p), stream, b);
+      });
 }
 
 }  // namespace ft::cuda

@@ -20,16 +20,70 @@ namespace ft {
 /// GemmaRMSNorm (settings.adds_one), to the rounding.
 Tensor rms_norm(const Tensor& x, const Tensor& w, const NormSettings& settings);
 
-/// Rotary position embedding, "rotate half" form: pairs (i, i + D/2). x [N, heads, D], cos and sin
-/// [N, D/2] float32.
-Tensor rope(const Tensor& x, const Tensor& cos, const Tensor& sin);
+/// Room behind the rows of what an op makes, for the columns that linear layers with a border put
+/// there (linear_border.h): of the norm, and of the gradient of what was added.
+struct SpareColumns {
+  int64_t of_norm = 0, of_gradient = 0;
+};
+/// [rows, columns] of like's kind, with that room.
+Tensor empty_rows(at::IntArrayRef sizes, int64_t spare, const Tensor& like);
+
+/// dx and, where dw is defined, dw (float32, added to) of a norm of heads x [N, heads, D]; CPU
+/// only.
+void rms_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& w,
+                       const NormSettings& settings, const Tensor& dx, const Tensor& dw);
+
+struct SumAndNorm {
+  Tensor sum, norm;
+};
+/// sum = x + y, where y_weight is defined x + rms_norm(y, y_weight); norm = rms_norm(sum, w). x, y
+/// [N, C]. Undefined y: the sum is x; undefined w: no norm is made. The gradient of the sum, which
+/// is that of x, is rounded once.
+SumAndNorm residual_norm(const Tensor& x, const Tensor& y, const Tensor& y_weight, const Tensor& w,
+                         const NormSettings& settings, const SpareColumns& spare = {});
+
+/// Angles of the rotary embedding: cosines and sines, [N, D/2] float32.
+struct Rotation {
+  Tensor cos, sin;
+};
+/// Rotary position embedding, "rotate half" form: pairs (i, i + D/2). x [N, heads, D].
+Tensor rope(const Tensor& x, const Rotation& rotation);
+
+/// Queries [N, H, D] and keys [N, K, D], a token's heads end to end; on the CPU dense. The keys may
+/// be missing.
+struct QueriesAndKeys {
+  Tensor q, k;
+};
+/// Weights [D] of the norms that some families put on q and k before the rotation; undefined: none.
+struct HeadNorms {
+  Tensor q_weight, k_weight;
+  NormSettings settings;
+};
+/// The two halves of an op for others to use, without a plain twin: q and k normed and rotated, in
+/// place where there are no norms.
+QueriesAndKeys rotate(const QueriesAndKeys& in, const HeadNorms& norms, const Rotation& rotation);
+/// The gradients of q and k into `to`, from those of what came out, which are overwritten; `in`: q
+/// and k before the norms, not read without any. `to` may be either of the two. Returns the
+/// weights' gradients, undefined unless wanted.
+std::vector<Tensor> rotate_backward(const QueriesAndKeys& grads, const QueriesAndKeys& in,
+                                    const HeadNorms& norms, const Rotation& rotation,
+                                    bool with_weights, const QueriesAndKeys& to);
 
 /// act(gate) * up. gate, up [N, F].
 Tensor gated_act(const Tensor& gate, const Tensor& up, Activation activation);
+/// Its two halves for others to use, without a plain twin; rows dense, on CUDA of any stride.
+Tensor gated_act_forward(const Tensor& gate, const Tensor& up, Activation activation,
+                         int64_t spare);
+/// Gradients into dgate and dup, which may be gate and up; `again`, where defined (it may be dy),
+/// gets act(gate) * up once more.
+void gated_act_backward(const Tensor& dy, const Tensor& gate, const Tensor& up,
+                        Activation activation, const Tensor& dgate, const Tensor& dup,
+                        const Tensor& again);
 
 /// Where each document of a packed batch lies, on the host.
 struct Documents {
   std::vector<int64_t> bounds;  ///< [S+1], bounds[0] == 0, bounds[S] == N
+  Tensor device_bounds{};       ///< the same on a GPU, int32; made where it is missing
 };
 /// Causal attention inside each document, over all tokens before or a window of them. q [N, H, D],
 /// k and v [N, K, D], H a multiple of K -> [N, H, D]. No [T, T] matrix is kept, and none is made
@@ -59,6 +113,7 @@ struct LoraOperands {
   double dropout = 0;  ///< probability of dropping an element of the adapter's input
   uint64_t dropout_key =
       0;  ///< the mask is a pure function of it, so that a recomputed forward sees the same one
+  uint64_t num_updates = 0;  ///< of A and B by the optimizer: what was made of them before is old
 };
 /// x [N, in], w [out, in] in x's dtype or in four bits, bias [out] or undefined -> [N, out]
 Tensor lora_linear(const Tensor& x, const LinearWeight& w, const Tensor& bias,
@@ -93,15 +148,23 @@ Tensor dropout_mask(int64_t rows, int64_t columns, double probability, uint64_t 
 /// Rows of w [V, C] by tokens [N] int64 -> [N, C]; gradient for w when it needs one.
 Tensor embedding(const Tensor& tokens, const Tensor& w);
 
+/// The rows of a batch that have a target, on a device; none is looked for there.
+struct Targets {
+  Tensor rows, values;   ///< [count] int64, or a little longer
+  int64_t count = 0;     ///< only so many stand for something
+  int64_t num_rows = 0;  ///< of the batch
+};
+/// targets: per row, kIgnore (-100) where there is none.
+Targets make_targets(const std::vector<int64_t>& targets, at::Device device);
+
 /// Sum over the rows with a target of -log softmax(h W^T)[target], in chunks of rows: the [N, V]
-/// logits never exist at once, and rows without a target cost nothing. h [N, C], w [V, C], targets
-/// [N] int64 with kIgnore = -100. -> float32 scalar. The gradient of h (and of w when it trains) is
-/// computed in the forward pass, while a chunk is at hand. Logits l become softcap * tanh(l /
-/// softcap) where softcap is not 0.
-Tensor linear_cross_entropy(const Tensor& h, const Tensor& w, const Tensor& targets,
+/// logits never exist at once, and rows without a target cost nothing. h [N, C], w [V, C] ->
+/// float32 scalar. The gradient of h (and of w when it trains) is computed in the forward pass,
+/// while a chunk is at hand. Logits l become softcap * tanh(l / softcap) where softcap is not 0.
+Tensor linear_cross_entropy(const Tensor& h, const Tensor& w, const Targets& targets,
                             double softcap = 0);
 /// The same per row, without gradient: [N] float32, 0 where there is no target.
-Tensor token_losses(const Tensor& h, const Tensor& w, const Tensor& targets, double softcap = 0);
+Tensor token_losses(const Tensor& h, const Tensor& w, const Targets& targets, double softcap = 0);
 
 /// x [..] -> cap * tanh(x / cap), rounded to x's dtype at each step as transformers does it; x
 /// itself where cap is 0.

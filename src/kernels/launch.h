@@ -48,56 +48,75 @@ namespace ft::cuda {
 /// The dtype of every `void` pointer of a call, unless said otherwise. Arithmetic is float32.
 enum class Dtype { kFloat32, kBFloat16, kFloat16 };
 
-struct RmsNorm {
+/// A matrix in rows of `stride` elements; null: there is none.
+struct Rows {
+  void* data = nullptr;
+  int64_t stride = 0;
+};
+
+struct ResidualNorm {
   Dtype dtype;
   int64_t rows, width;
-  const void *x, *w;  ///< [rows, width], [width]
+  Rows x, y;             ///< y: null where nothing is added
+  const void* y_weight;  ///< [width], or null: y is added as it is
+  const void* w;         ///< [width], or null: only the sum is wanted
   float eps;
   bool adds_one;  ///< NormSettings
-  void* y;        ///< [rows, width]
+  Rows sum, out;  ///< sum: null without y; out: null without w
 };
-FT_LAUNCHER(rms_norm, RmsNorm);
+FT_LAUNCHER(residual_norm, ResidualNorm);
 
-/// Rows of `partial`: how many sums over rows run side by side. Fixed, so that dw does not depend
-/// on the device.
+/// Rows of `partial`: how many sums over rows run side by side. Fixed, so that weights' gradients
+/// do not depend on the device.
 inline constexpr int64_t kNormPartials = 512;
-struct RmsNormBackward {
+struct ResidualNormBackward {
   Dtype dtype;
   int64_t rows, width;
-  const void *dy, *x, *w;
+  Rows dsum, dout;  ///< one of them may be null
+  Rows sum, y;      ///< y: null unless it was normed
+  const void *w, *y_weight;
   float eps;
   bool adds_one;
-  void* dx;
-  float* dw;       ///< [width], or null: not wanted
-  float* partial;  ///< scratch [kNormPartials, width] where dw is wanted
+  Rows dx, dy;            ///< dx: null without dout; dy: null unless y was normed
+  float *dw, *dy_weight;  ///< [width], or null: not wanted
+  float *partial,
+      *y_partial;  ///< scratch [kNormPartials, width], each where its gradient is wanted
 };
-FT_LAUNCHER(rms_norm_backward, RmsNormBackward);
+FT_LAUNCHER(residual_norm_backward, ResidualNormBackward);
 
-struct Rope {
+/// Queries and keys, [tokens, heads, head_size] each, a token's heads end to end.
+struct QkRope {
   Dtype dtype;
-  int64_t tokens, heads, head_size;
-  const void* x;           ///< [tokens, heads, head_size]
+  int64_t tokens, q_heads, k_heads, head_size;
+  Rows q, k;
+  const void *q_weight, *k_weight;  ///< [head_size]: normed before the rotation; null: not
+  float eps;
+  bool adds_one;
   const float *cos, *sin;  ///< [tokens, head_size / 2]
-  float sign;              ///< -1: the inverse rotation
-  void* y;
+  Rows q_out, k_out;       ///< may be q and k
 };
-FT_LAUNCHER(rope, Rope);
+FT_LAUNCHER(qk_rope, QkRope);
+
+struct QkRopeBackward {
+  QkRope forward;                ///< q_out and k_out: the gradients of q and k
+  Rows dq, dk;                   ///< of what came out; overwritten
+  float *q_dw, *k_dw;            ///< [head_size], or null: not wanted
+  float *q_partial, *k_partial;  ///< scratch [kNormPartials, head_size]
+};
+FT_LAUNCHER(qk_rope_backward, QkRopeBackward);
 
 struct GatedAct {
   Dtype dtype;
-  int64_t count;  ///< elements
+  int64_t rows, width;
   Activation activation;
-  const void *gate, *up;
-  void* y;
+  Rows gate, up, y;
 };
 FT_LAUNCHER(gated_act, GatedAct);
 
 struct GatedActBackward {
-  Dtype dtype;
-  int64_t count;
-  Activation activation;
-  const void *dy, *gate, *up;
-  void *dgate, *dup;
+  GatedAct forward;  ///< y: act(gate) * up once more, may be dy; null: not wanted
+  Rows dy;
+  Rows dgate, dup;  ///< may be gate and up
 };
 FT_LAUNCHER(gated_act_backward, GatedActBackward);
 
@@ -143,8 +162,21 @@ struct Dequantize {
   const float *nested_absmax, *nested_map;
   float nested_offset;
   const float* code_map;
-  void* y;  ///< [count], aligned to 16 bytes
+  int64_t width;  ///< of a row
+  Rows y;         ///< rows aligned to 16 bytes where width is a multiple of 8
 };
 FT_LAUNCHER(dequantize, Dequantize);
+
+/// Writes adapters around the frozen weights of a group (linear_border.h): A below, B beside.
+struct Border {
+  Dtype dtype, adapter_dtype;
+  static constexpr int kMaxParts = 3;
+  int64_t parts, in, out, stride;  ///< of the matrix [out + sum of ranks, stride]
+  int64_t outs[kMaxParts], ranks[kMaxParts];
+  const void *a[kMaxParts], *b[kMaxParts];  ///< [rank, in], [out of the part, rank]; rank 0: null
+  float scales[kMaxParts];
+  void* matrix;
+};
+FT_LAUNCHER(border, Border);
 
 }  // namespace ft::cuda

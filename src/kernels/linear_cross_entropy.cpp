@@ -4,6 +4,7 @@
 // Liger Kernel's (Hsu et al. 2024), the overwriting llm.c's.
 #include <algorithm>
 
+#include "base/error.h"
 #include "data/batch.h"
 #include "kernels/autograd.h"
 #include "kernels/dispatch.h"
@@ -21,11 +22,11 @@ constexpr int64_t kRowMultiple =
 /// matrix unit makes nothing beside them, and so may have more; but a soft cap needs them twice,
 /// and `more` stands for a gradient of w.
 int64_t chunk_rows(const Tensor& h, const Tensor& w, bool more) {
-  const int64_t limit = int64_t{h.is_cuda()                   ? 192
+  const int64_t limit = int64_t{!h.is_cpu()                   ? 192
                                 : use_matrix_unit(h) && !more ? 128
                                                               : 64}
                         << 20,
-                most = h.is_cuda() ? 4096 : 1024;
+                most = h.is_cpu() ? 1024 : 4096;
   const int64_t fitting = limit / (w.size(0) * h.element_size());
   return std::clamp<int64_t>(fitting / kRowMultiple * kRowMultiple, kRowMultiple, most);
 }
@@ -48,7 +49,10 @@ Tensor row_losses(Tensor& logits, const Tensor& targets, bool overwrite) {
     const cuda::CrossEntropy p{
         cuda::dtype_of(logits),   n,        V, cpu::data<void>(logits), cpu::data<int64_t>(targets),
         cpu::data<float>(losses), overwrite};
-    cuda::check_launch(cuda::cross_entropy(p, nullptr), "cross_entropy");
+    // The row is read twice and written once.
+    cuda::run(
+        "cross_entropy", cuda::cross_entropy, p,
+        {logits, targets, losses, overwrite ? logits : Tensor(), overwrite ? logits : Tensor()});
     return losses;
   }
   Tensor p = logits.to(wide_dtype(logits)).log_softmax(-1);
@@ -74,26 +78,9 @@ Tensor chunk_losses(const Tensor& h, const Tensor& w, const Tensor& targets, dou
   return losses;
 }
 
-/// The rows that have a target, and their targets. On the CPU the list is filled up to a multiple
-/// of 64 by repeating its last row: oneDNN compiles and keeps its products per shape. Only the
-/// first `count` rows stand for something.
-struct Supervised {
-  Tensor rows, targets;
-  int64_t count;
-};
-Supervised supervised(const Tensor& targets) {
-  Tensor rows = targets.ne(kIgnore).nonzero().squeeze(1);
-  const int64_t count = rows.size(0);
-  if (targets.is_cpu() && count > 0 && count < targets.size(0) && count % kRowMultiple != 0)
-    rows = ops::cat(
-        {rows, rows.narrow(0, count - 1, 1).expand({kRowMultiple - count % kRowMultiple})});
-  return {rows, targets.index_select(0, rows), count};
-}
-
 /// Sum of losses; fills dh [N, C] and dw (float32 sums, then w's dtype) when they are defined.
-Tensor loss_and_gradients(const Tensor& h, const Tensor& w, const Tensor& targets, double softcap,
+Tensor loss_and_gradients(const Tensor& h, const Tensor& w, const Targets& s, double softcap,
                           Tensor& dh, Tensor& dw) {
-  const Supervised s = supervised(targets);
   const int64_t n = s.rows.size(0), step = chunk_rows(h, w, softcap != 0 || dw.defined());
   // Not n, which filled up may be as many as there are rows of h without being the same ones.
   const bool all = s.count == h.size(0), gradients = dh.defined() || dw.defined();
@@ -101,8 +88,8 @@ Tensor loss_and_gradients(const Tensor& h, const Tensor& w, const Tensor& target
   for (int64_t begin = 0; begin < s.count; begin += step) {
     const int64_t count = std::min(step, n - begin), real = std::min(count, s.count - begin);
     const Tensor rows = s.rows.narrow(0, begin, count);
-    const Tensor part = all ? h.narrow(0, begin, count) : h.index_select(0, rows);
-    const Tensor losses = chunk_losses(part, w, s.targets.narrow(0, begin, count).contiguous(),
+    const Tensor part = all ? h.narrow(0, begin, count) : ops::take_rows(h, rows);
+    const Tensor losses = chunk_losses(part, w, s.values.narrow(0, begin, count).contiguous(),
                                        softcap, gradients, logits);
     total.add_(losses.narrow(0, 0, real).to(at::kDouble).sum());
     if (gradients && real < count) logits.narrow(0, real, count - real).zero_();
@@ -120,9 +107,28 @@ Tensor soft_cap(const Tensor& x, double cap) {
   return cap == 0 ? x : x.div(cap).tanh_().mul(cap);
 }
 
-Tensor linear_cross_entropy(const Tensor& h, const Tensor& w, const Tensor& targets,
+/// On the CPU the list is filled up to a multiple of 64 by repeating its last row: oneDNN compiles
+/// and keeps its products per shape.
+Targets make_targets(const std::vector<int64_t>& targets, at::Device device) {
+  std::vector<int64_t> rows, values;
+  for (size_t i = 0; i < targets.size(); ++i) {
+    if (targets[i] == kIgnore) continue;
+    rows.push_back(static_cast<int64_t>(i));
+    values.push_back(targets[i]);
+  }
+  const auto count = static_cast<int64_t>(rows.size()),
+             total = static_cast<int64_t>(targets.size());
+  if (device.is_cpu() && count > 0 && count < total)
+    while (rows.size() % kRowMultiple != 0) {
+      rows.push_back(rows.back());
+      values.push_back(values.back());
+    }
+  return {ops::from_vector(rows, device), ops::from_vector(values, device), count, total};
+}
+
+Tensor linear_cross_entropy(const Tensor& h, const Tensor& w, const Targets& targets,
                             double softcap) {
-  check_shape(targets, "targets", {h.size(0)});
+  FT_INVARIANT(targets.num_rows == h.size(0));
   check_shape(w, "head weight", {-1, h.size(1)});
   return apply(
       {h, w},
@@ -144,18 +150,17 @@ Tensor linear_cross_entropy(const Tensor& h, const Tensor& w, const Tensor& targ
       });
 }
 
-Tensor token_losses(const Tensor& h, const Tensor& w, const Tensor& targets, double softcap) {
+Tensor token_losses(const Tensor& h, const Tensor& w, const Targets& s, double softcap) {
   at::NoGradGuard guard;
   const Tensor cast_w = w.to(h.scalar_type());
-  const Supervised s = supervised(targets);
   const int64_t n = s.rows.size(0), step = chunk_rows(h, w, softcap != 0);
   Tensor losses = ops::zeros({h.size(0)}, wide_dtype(h), h.device()), logits;
   for (int64_t begin = 0; begin < s.count; begin += step) {
     const int64_t count = std::min(step, n - begin), real = std::min(count, s.count - begin);
     const Tensor rows = s.rows.narrow(0, begin, count);
     const Tensor part =
-        chunk_losses(h.index_select(0, rows), cast_w,
-                     s.targets.narrow(0, begin, count).contiguous(), softcap, false, logits);
+        chunk_losses(ops::take_rows(h, rows), cast_w, s.values.narrow(0, begin, count).contiguous(),
+                     softcap, false, logits);
     losses.index_copy_(0, rows.narrow(0, 0, real), part.narrow(0, 0, real));
   }
   return losses;

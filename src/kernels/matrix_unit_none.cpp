@@ -14,8 +14,8 @@ Tensor unit::pack(const Tensor&, bool) {
 Tensor unit::multiply(const std::vector<Term>&, const Tensor&, at::ScalarType) {
   FT_INVARIANT(false);
 }
-Tensor unit_attention(const Tensor&, const Tensor&, const Tensor&, const Documents&,
-                      const AttentionSettings&) {
+OpHalves unit_attention(const Tensor&, const Tensor&, const Tensor&, const Documents&,
+                        const AttentionSettings&) {
   FT_INVARIANT(false);
 }
 

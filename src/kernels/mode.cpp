@@ -1,6 +1,7 @@
 #include "kernels/mode.h"
 
 #include "kernels/launch.h"
+#include "kernels/ledger.h"
 
 namespace ft {
 namespace {
@@ -20,10 +21,14 @@ bool use_cpu_loops(const Tensor& x) {
          (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
 }
 
-bool use_cuda_kernels(const Tensor& x) {
-  return cuda::kBuilt && current != KernelMode::kReference && x.is_cuda() && x.is_contiguous() &&
+bool is_on_cuda(const Tensor& x) {
+  return current != KernelMode::kReference && ((cuda::kBuilt && x.is_cuda()) || is_noted(x)) &&
          (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16 ||
           x.scalar_type() == at::kHalf);
+}
+
+bool use_cuda_kernels(const Tensor& x) {
+  return is_on_cuda(x) && x.is_contiguous();
 }
 
 }  // namespace ft

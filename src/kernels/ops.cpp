@@ -1,13 +1,17 @@
 #include "kernels/ops.h"
 
 #include <ATen/core/IListRef.h>
+#include <ATen/ops/_foreach_norm_ops.h>
 #include <ATen/ops/cat_ops.h>
 #include <ATen/ops/linalg_qr_ops.h>
 #include <ATen/ops/linalg_svd_ops.h>
+#include <ATen/ops/set_ops.h>
+#include <ATen/ops/stack_ops.h>
 
 #include <cstring>
 
 #include "base/error.h"
+#include "kernels/ledger.h"
 
 namespace ft {
 namespace ops {
@@ -22,6 +26,26 @@ Tensor copy_of(const std::vector<T>& values, at::ScalarType dtype, at::Device de
 
 }  // namespace
 
+Tensor over(const Tensor& x, int64_t offset, int64_t rows, int64_t columns, int64_t stride) {
+  Tensor t = empty({0}, x.scalar_type(), x.device());
+  const int64_t sizes[] = {rows, columns}, strides[] = {stride, 1};
+  return at::_ops::set__source_Storage_storage_offset::call(
+      t, x.storage(), offset, c10::fromIntArrayRefSlow(sizes), c10::fromIntArrayRefSlow(strides));
+}
+Tensor take_rows(const Tensor& x, const Tensor& indices) {
+  if (!is_noted(x)) return x.index_select(0, indices);
+  Tensor y = empty({indices.size(0), x.size(1)}, x.scalar_type(), x.device());  // no meta kernel
+  note_launch("index_select", LaunchKind::kElements, 0, {y, y, indices});
+  return y;
+}
+Tensor mm_float(const Tensor& x, const Tensor& w) {
+  if (x.is_cuda() && x.scalar_type() != at::kFloat)
+    return at::_ops::mm_dtype::call(x, w, at::kFloat);
+  if (!is_noted(x)) return x.mm(w).to(at::kFloat);
+  const Tensor y = empty({x.size(0), w.size(1)}, at::kFloat, x.device());
+  note_product("mm", {x, w, y});
+  return y;
+}
 Tensor cat(const std::vector<Tensor>& parts, int64_t dim) {
   return at::_ops::cat::call(at::ITensorListRef(parts), dim);
 }
@@ -30,6 +54,17 @@ std::tuple<Tensor, Tensor> qr(const Tensor& x) {
 }
 std::tuple<Tensor, Tensor, Tensor> svd(const Tensor& x) {
   return at::_ops::linalg_svd::call(x, /*full_matrices=*/false, std::nullopt);
+}
+Tensor sum_of_squares(const std::vector<Tensor>& tensors) {
+  if (tensors.empty()) return zeros({}, at::kDouble);
+  if (is_noted(tensors[0])) {
+    Tensor all = empty({static_cast<int64_t>(tensors.size())}, at::kFloat, tensors[0].device());
+    for (const Tensor& t : tensors)
+      note_launch("foreach_norm", LaunchKind::kElements, 0, {t}, /*count=*/0);
+    return all.to(at::kDouble).square().sum();
+  }
+  const std::vector<Tensor> norms = at::_ops::_foreach_norm_Scalar::call(tensors, 2, at::kFloat);
+  return at::_ops::stack::call(norms, 0).to(at::kDouble).square().sum();
 }
 Tensor from_vector(const std::vector<int64_t>& values, at::Device device) {
   return copy_of(values, at::kLong, device);

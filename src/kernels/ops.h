@@ -61,11 +61,27 @@ inline Tensor linear(const Tensor& x, const Tensor& w, const OptTensor& bias = {
 inline Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   return at::_ops::where_self::call(condition, a, b);
 }
+/// to = x w, where `to` may have rows of any stride.
+inline void mm_out(const Tensor& to, const Tensor& x, const Tensor& w) {
+  Tensor out = to;
+  at::_ops::mm_out::call(x, w, out);
+}
+/// A matrix over the memory of x, no view of it to autograd: what is written to the one counts as
+/// no change of the other. For columns beside each other that different ops own.
+Tensor over(const Tensor& x, int64_t offset, int64_t rows, int64_t columns, int64_t stride);
+/// Rows of x [n, C] by indices [m] -> [m, C].
+Tensor take_rows(const Tensor& x, const Tensor& indices);
+/// x w of low precision as float32, as it was summed.
+Tensor mm_float(const Tensor& x, const Tensor& w);
 Tensor cat(const std::vector<Tensor>& parts, int64_t dim = 0);
 /// Reduced decompositions of x [m, n], k = min(m, n): Q [m, k], R [k, n]; U [m, k], S [k], V^T [k,
 /// n].
 std::tuple<Tensor, Tensor> qr(const Tensor& x);
 std::tuple<Tensor, Tensor, Tensor> svd(const Tensor& x);
+
+/// Sum of the squares of all elements of tensors of one device, a float64 scalar there: few
+/// launches for many tensors.
+Tensor sum_of_squares(const std::vector<Tensor>& tensors);
 
 /// A copy of host values as a tensor on `device`.
 Tensor from_vector(const std::vector<int64_t>& values, at::Device device = at::kCPU);

@@ -142,26 +142,44 @@ cpu::PackedBlocks packed_blocks(const QuantizedWeight& q) {
 
 }  // namespace
 
-Tensor dequantize(const QuantizedWeight& q, at::ScalarType dtype) {
+void dequantize(const QuantizedWeight& q, const Tensor& w) {
   const at::NoGradGuard guard;
-  const Tensor w = ops::empty({q.out, q.in}, dtype, q.codes.device());
-  if (!use_cpu_loops(w) && !use_cuda_kernels(w)) return plain(q, dtype);
-  const cpu::PackedBlocks p = packed_blocks(q);
-  if (use_cuda_kernels(w)) {
-    const cuda::Dequantize call{cuda::dtype_of(w), cuda::dtype_of(q.stored), p.count,
-                                p.block_size,      p.nested_block_size,      p.codes,
-                                p.absmax,          p.absmax_codes,           p.nested_absmax,
-                                p.nested_map,      p.nested_offset,          p.code_map,
-                                cpu::data<void>(w)};
-    cuda::check_launch(cuda::dequantize(call, nullptr), "dequantize");
-    return w;
+  if (is_on_cuda(w)) {
+    const cpu::PackedBlocks p = packed_blocks(q);
+    const cuda::Dequantize call{cuda::dtype_of(w),
+                                cuda::dtype_of(q.stored),
+                                p.count,
+                                p.block_size,
+                                p.nested_block_size,
+                                p.codes,
+                                p.absmax,
+                                p.absmax_codes,
+                                p.nested_absmax,
+                                p.nested_map,
+                                p.nested_offset,
+                                p.code_map,
+                                q.in,
+                                cuda::rows(w)};
+    return cuda::run("dequantize", cuda::dequantize, call, {w, q.codes, q.absmax});
   }
+  if (!use_cpu_loops(w)) {
+    w.copy_(plain(q, w.scalar_type()));
+    return;
+  }
+  const cpu::PackedBlocks p = packed_blocks(q);
   cpu::with_type(w, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     cpu::parallel_rows(q.absmax.size(0), q.block_size, [&](int64_t begin, int64_t end) {
       cpu::dequantize<T>({begin, end, q.block_size}, p, cpu::data<T>(w));
     });
   });
+}
+
+Tensor dequantize(const QuantizedWeight& q, at::ScalarType dtype) {
+  const at::NoGradGuard guard;
+  const Tensor w = ops::empty({q.out, q.in}, dtype, q.codes.device());
+  if (!use_cpu_loops(w) && !is_on_cuda(w)) return plain(q, dtype);
+  dequantize(q, w);
   return w;
 }
 

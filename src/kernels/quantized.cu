@@ -30,7 +30,8 @@ __global__ void dequantize_kernel(Dequantize p) {
   __shared__ float map[16];
   if (threadIdx.x < 16) map[threadIdx.x] = p.code_map[threadIdx.x];
   __syncthreads();
-  T* __restrict__ y = static_cast<T*>(p.y);
+  T* __restrict__ y = static_cast<T*>(p.y.data);
+  const bool rows_are_whole = p.width % kPerThread == 0;  // then eight neighbours are of one row
   const int64_t eights = (p.count + kPerThread - 1) / kPerThread;
   for (int64_t i = first_element(); i < eights; i += element_stride()) {
     const int64_t begin = i * kPerThread;
@@ -48,10 +49,11 @@ __global__ void dequantize_kernel(Dequantize p) {
       const uint32_t code = packed >> (8 * (k / 2) + (k % 2 == 0 ? 4 : 0)) & 15;
       store(&eight.values[k], through(p.stored, __fmul_rn(map[code], scale)));
     }
-    if (is_whole) {
-      reinterpret_cast<Eight<T>*>(y)[i] = eight;
+    if (is_whole && rows_are_whole) {
+      *reinterpret_cast<Eight<T>*>(y + begin / p.width * p.y.stride + begin % p.width) = eight;
     } else {
-      for (int64_t k = begin; k < p.count; ++k) y[k] = eight.values[k - begin];
+      for (int64_t k = begin; k < p.count && k < begin + kPerThread; ++k)
+        y[k / p.width * p.y.stride + k % p.width] = eight.values[k - begin];
     }
   }
 }

@@ -27,6 +27,8 @@ struct QuantizedWeight {
 
 /// The matrix [out, in]: code * scale in float32, rounded to `stored`, then to `dtype`.
 Tensor dequantize(const QuantizedWeight& weight, at::ScalarType dtype);
+/// The same into `to` [out, in], whose rows may have any stride.
+void dequantize(const QuantizedWeight& weight, const Tensor& to);
 
 /// Packs w [out, in] (float32, bfloat16 or float16; on the CPU), which becomes the `stored` dtype.
 QuantizedWeight quantize(const Tensor& w, const std::string& type, int64_t block_size,

@@ -1,6 +1,6 @@
 // The decoder of the Llama family (Touvron et al. 2023) and its neighbours: pre-norm attention and
-// gated MLP, each with a residual; Gemma 2 and 3 norm the two outputs as well. All activations are
-// [N, ...] with the documents of a batch laid end to end.
+// gated MLP, each with a residual (block.cpp); Gemma 2 and 3 norm the two outputs as well. All
+// activations are [N, ...] with the documents of a batch laid end to end.
 #include "model/decoder.h"
 
 #include <cmath>
@@ -10,32 +10,6 @@
 
 namespace ft {
 namespace {
-
-/// A weight in the dtype of the activations (trained copies beside an adapter are float32).
-Tensor weight_for(const Param* param, const Tensor& x) {
-  return param->value.to(x.scalar_type());
-}
-
-Tensor norm_of(const Tensor& x, const Param* weight, const ModelSpec& spec) {
-  return weight ? rms_norm(x, weight_for(weight, x), spec.norm) : x;
-}
-
-Tensor attend(const Block& block, int64_t layer, const Tensor& x, const Sequence& s,
-              const ModelSpec& spec) {
-  const int64_t N = x.size(0), H = spec.num_heads, K = spec.num_kv_heads, D = spec.head_dim;
-  const AttentionSettings settings = spec.attention(layer);
-  const Rotation& r = spec.window_rope && settings.window != 0 ? s.window_rotation : s.rotation;
-  const Tensor q = rope(norm_of(block.q(x).view({N, H, D}), block.q_norm, spec), r.cos, r.sin);
-  const Tensor k = rope(norm_of(block.k(x).view({N, K, D}), block.k_norm, spec), r.cos, r.sin);
-  const Tensor v = block.v(x).view({N, K, D});
-  const Tensor y = s.cache ? s.cache->attend(layer, q, k, v, s.documents, settings)
-                           : attention(q, k, v, s.documents, settings);
-  return block.o(y.view({N, H * D}));  // [N, C]
-}
-
-Tensor feed_forward(const Block& block, const Tensor& x, Activation activation) {
-  return block.down(gated_act(block.gate(x), block.up(x), activation));
-}
 
 Tensor embedding_noise(const Documents& documents, int64_t C, double alpha, uint64_t key) {
   const int64_t N = documents.bounds.back();
@@ -60,18 +34,6 @@ Tensor Decoder::embed_tokens(const Tensor& tokens) const {
   return x.mul(ops::full({}, scale, x.scalar_type()).item()).to(dtype);
 }
 
-Tensor Decoder::run_block(int64_t layer, const Tensor& x, const Sequence& s) const {
-  const Block& b = blocks[static_cast<size_t>(layer)];
-  const Tensor y = attend(b, layer, norm_of(x, b.input_norm, spec), s, spec);
-  if (!spec.has_output_norms) {
-    const Tensor mixed = x.add(y);
-    return mixed.add(feed_forward(b, norm_of(mixed, b.post_attention_norm, spec), spec.activation));
-  }
-  const Tensor mixed = x.add(norm_of(y, b.post_attention_norm, spec));
-  const Tensor z = feed_forward(b, norm_of(mixed, b.pre_feedforward_norm, spec), spec.activation);
-  return mixed.add(norm_of(z, b.post_feedforward_norm, spec));
-}
-
 Tensor Decoder::forward(const Sequence& sequence) const {
   Tensor x = embed_tokens(sequence.tokens);  // [N, C]
   if (noise_key != 0 && noise_alpha > 0)
@@ -79,18 +41,25 @@ Tensor Decoder::forward(const Sequence& sequence) const {
                   .to(x.device(), x.scalar_type()));
   // A recomputed block runs again in the backward pass, when the caller's sequence may be gone.
   const auto kept = std::make_shared<const Sequence>(sequence);
+  const bool blocks_again = recompute == Recompute::kBlocks && at::GradMode::is_enabled();
+  Residual stream{x};
   for (int64_t layer = 0; layer < spec.num_layers; ++layer) {
-    const auto block = [this, layer, kept](const Tensor& in) {
-      return run_block(layer, in, *kept);
+    const auto run = [this, layer, kept](const Residual& in, bool closed) {
+      return run_block(blocks[static_cast<size_t>(layer)], layer, in, *kept, spec, recompute,
+                       closed);
     };
-    x = recompute_blocks && at::GradMode::is_enabled() ? recompute(block, x) : block(x);
+    if (blocks_again) {
+      stream = {ft::recompute([run](const Tensor& in) { return run({in}, true).x; }, stream.x)};
+    } else {
+      stream = run(stream, false);
+    }
   }
   if (sequence.cache) sequence.cache->advance(sequence.documents);
-  return norm_of(x, norm, spec);
+  return final_norm(stream, norm, spec);
 }
 
 Tensor Decoder::logits(const Tensor& h) const {
-  return soft_cap(ops::linear(h, weight_for(head, h)), spec.logit_softcap);
+  return soft_cap(ops::linear(h, head->value.to(h.scalar_type())), spec.logit_softcap);
 }
 
 std::vector<Linear*> Decoder::linears() {
@@ -126,8 +95,10 @@ Sequence make_training_sequence(const ModelSpec& spec, const Batch& batch, at::D
 Sequence make_sequence(const ModelSpec& spec, const Batch& batch, at::Device device) {
   Sequence s;
   s.tokens = ops::from_vector(batch.tokens, device);
-  s.targets = ops::from_vector(batch.targets, device);
+  s.targets = make_targets(batch.targets, device);
   s.documents.bounds = batch.bounds;
+  if (!device.is_cpu())
+    s.documents.device_bounds = ops::from_vector(batch.bounds).to(device, at::kInt);
   const Tensor positions = ops::from_vector(batch.positions, device).to(at::kFloat);
   const auto rotation = [&](const RopeSpec& rope) -> Rotation {
     const Tensor frequencies = ops::from_vector(rope_frequencies(rope, spec.head_dim), device);
@@ -154,12 +125,23 @@ Decoder make_decoder(const ModelSpec& spec, ParamStore& params, at::ScalarType d
       const std::string name = layer + module;
       return Linear{name, &params.at(name + ".weight"), params.find(name + ".bias"), nullptr};
     };
-    d.blocks.push_back(
-        {norm_at("input_layernorm"), linear_at("self_attn.q_proj"), linear_at("self_attn.k_proj"),
-         linear_at("self_attn.v_proj"), linear_at("self_attn.o_proj"), norm_at("self_attn.q_norm"),
-         norm_at("self_attn.k_norm"), norm_at("post_attention_layernorm"),
-         norm_at("pre_feedforward_layernorm"), norm_at("post_feedforward_layernorm"),
-         linear_at("mlp.gate_proj"), linear_at("mlp.up_proj"), linear_at("mlp.down_proj")});
+    d.blocks.push_back({norm_at("input_layernorm"),
+                        linear_at("self_attn.q_proj"),
+                        linear_at("self_attn.k_proj"),
+                        linear_at("self_attn.v_proj"),
+                        linear_at("self_attn.o_proj"),
+                        norm_at("self_attn.q_norm"),
+                        norm_at("self_attn.k_norm"),
+                        norm_at("post_attention_layernorm"),
+                        norm_at("pre_feedforward_layernorm"),
+                        norm_at("post_feedforward_layernorm"),
+                        linear_at("mlp.gate_proj"),
+                        linear_at("mlp.up_proj"),
+                        linear_at("mlp.down_proj"),
+                        {},
+                        {},
+                        {},
+                        {}});
   }
   d.norm = &params.at(trunk + "norm.weight");
   d.head = spec.is_tied ? d.embed : &params.at("lm_head.weight");

@@ -1,5 +1,7 @@
 #include "model/linear.h"
 
+#include "base/error.h"
+
 namespace ft {
 
 LinearWeight Linear::operand(at::ScalarType dtype) const {
@@ -15,11 +17,22 @@ int64_t Linear::in_features() const {
   return weight->quantized ? weight->quantized->in : weight->value.size(1);
 }
 
-Tensor Linear::operator()(const Tensor& x) const {
-  if (adapter) return adapter->forward(*this, x);
+std::optional<LinearPart> Linear::part(at::ScalarType dtype) const {
+  if (adapter) return adapter->part(*this, dtype);
   // Weights that are trained beside an adapter are float32 whatever the model computes in.
-  const auto dtype = x.scalar_type();
-  return linear(x, operand(dtype), bias ? bias->value.to(dtype) : Tensor());
+  return LinearPart{operand(dtype), bias ? bias->value.to(dtype) : Tensor(), {}, {}, {}};
+}
+
+Tensor Linear::operator()(const Tensor& x) const {
+  const auto p = part(x.scalar_type());
+  if (!p) return adapter->forward(*this, x);
+  if (!p->lora.a.defined()) return linear(x, p->w, p->bias);
+  if (!p->magnitude.defined()) return lora_linear(x, p->w, p->bias, p->lora);
+  return dora_linear(x, p->w, p->bias, {p->lora, p->magnitude, p->norm});
+}
+
+Tensor Adapter::forward(const Linear& base, const Tensor&) const {
+  fail(Code::kInternal, base.name, ": an adapter without a part must have a forward pass");
 }
 
 }  // namespace ft

@@ -22,6 +22,8 @@ struct Linear {
   int64_t out() const;
   int64_t in_features() const;
 
+  /// The layer with its adapter, as the ops take it; nullopt where that is not one product.
+  std::optional<LinearPart> part(at::ScalarType dtype) const;
   /// x [N, in] -> [N, out]
   Tensor operator()(const Tensor& x) const;
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <map>
 
 #include "base/error.h"
 #include "base/files.h"
@@ -33,6 +34,31 @@ std::optional<std::string> damage(const fs::path& folder) {
     return e.what();
   }
   return std::nullopt;
+}
+
+Json to_json(const LoaderPosition& p) {
+  Json counts = Json::Object{};
+  for (const auto& [name, member] : kDataCounts) counts.set(name, p.counts.*member);
+  return Json::Object{{"epoch", p.epoch},
+                      {"window", p.window},
+                      {"step", p.step},
+                      {"epochs_done", p.epochs_done},
+                      {"steps_per_epoch", p.steps_per_epoch},
+                      {"counts", counts}};
+}
+
+LoaderPosition read_position(const Json& json, const std::string& where) {
+  LoaderPosition p;
+  p.epoch = get_int(json, "epoch", where).value_or(0);
+  p.window = get_int(json, "window", where).value_or(0);
+  p.step = get_int(json, "step", where).value_or(0);
+  p.epochs_done = get_double(json, "epochs_done", where).value_or(0);
+  p.steps_per_epoch = get_int(json, "steps_per_epoch", where).value_or(0);
+  const Json* counts = json.get_set("counts");
+  if (counts && counts->is_object())
+    for (const auto& [name, member] : kDataCounts)
+      p.counts.*member = get_int(*counts, name, where).value_or(0);
+  return p;
 }
 
 NamedTensors named(const std::vector<Param*>& params) {
@@ -143,8 +169,6 @@ void CheckpointWriter::write(const TrainState& s, const NamedTensors& trained,
   make_folders(folder_);
   const fs::path target = folder_ / ("step-" + std::to_string(s.step));
   StagedFolder staged(target);
-  Json inputs = Json::Object{};
-  for (const auto& [key, fingerprint] : s.inputs) inputs.set(key, fingerprint);
   const Json state =
       Json::Object{{"step", s.step},
                    {"tokens", s.tokens},
@@ -155,7 +179,9 @@ void CheckpointWriter::write(const TrainState& s, const NamedTensors& trained,
                    {"owes_evaluation", s.owes_evaluation},
                    {"threads", s.threads},
                    {"device", s.device},
-                   {"inputs", inputs},
+                   {"recompute", s.recompute},
+                   {"data", to_json(s.data)},
+                   {"inputs", s.inputs},
                    {"config", s.config}};
   Json manifest = Json::Object{};
   const auto enter = [&](const char* name, const Written& file) {
@@ -216,14 +242,19 @@ TrainState load_state(const fs::path& folder) {
   s.owes_evaluation = get_bool(json, "owes_evaluation", where).value_or(false);
   s.threads = get_int(json, "threads", where).value_or(0);
   s.device = get_string(json, "device", where).value_or("");
+  s.recompute = get_string(json, "recompute", where).value_or("");
   s.config = get_string(json, "config", where).value_or("");
-  const Json* inputs = json.get_set("inputs");
-  if (inputs && !inputs->is_object()) fail_input(where, ": inputs: not an object");
-  if (inputs)
-    for (const auto& [key, value] : inputs->object())
-      s.inputs[key] = get_string(*inputs, key, where).value_or("");
-  if (s.step < 0 || s.tokens < 0 || s.evaluations_without_gain < 0)
-    fail_input(where, ": step, tokens or evaluations_without_gain is no count");
+  const Json *data = json.get_set("data"), *inputs = json.get_set("inputs");
+  if (!data || !inputs)
+    fail_input(where, ": does not say where the run was in its data: it is of an older version");
+  if (!data->is_object() || !inputs->is_object())
+    fail_input(where, ": data or inputs: not an object");
+  s.data = read_position(*data, where);
+  s.inputs = *inputs;
+  const LoaderPosition& p = s.data;
+  if (std::min({s.step, s.tokens, s.evaluations_without_gain, p.epoch, p.window, p.step,
+                p.steps_per_epoch}) < 0)
+    fail_input(where, ": one of step, tokens, evaluations_without_gain or data is no count");
   return s;
 }
 

@@ -1,5 +1,6 @@
 // Resumable state: checkpoints/step-N/, written whole or not at all.
-//   state.json             step, tokens, best eval loss, what the run was (config, inputs, threads)
+//   state.json             step, tokens, best eval loss, the place in the data, what the run was
+//                          (config, inputs, threads, device, recompute)
 //   trained.safetensors    every trained tensor in its own dtype
 //   optimizer.safetensors  AdamW's state
 //   manifest.json          size and checksum of each file; written last
@@ -7,11 +8,11 @@
 
 #include <filesystem>
 #include <future>
-#include <map>
 #include <optional>
 #include <set>
 #include <vector>
 
+#include "data/loader.h"
 #include "model/load.h"
 #include "train/optimizer.h"
 
@@ -28,7 +29,9 @@ struct TrainState {
   std::string config;  ///< to_yaml of the run
   int64_t threads = 0;
   std::string device;
-  std::map<std::string, std::string> inputs;  ///< key of the configuration -> fingerprint
+  std::string recompute;  ///< what train.gradient_checkpointing came to
+  LoaderPosition data;
+  Json inputs = Json::Object{};  ///< key of the configuration -> fingerprint of what it names
 };
 
 /// Writes the checkpoints of a run into `output`/checkpoints and keeps the newest whole ones.

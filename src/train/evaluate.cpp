@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "data/window.h"
 #include "finetune/run.h"
 #include "infer/session.h"
 #include "objectives/sft.h"
@@ -85,16 +86,13 @@ EvalResult evaluate(const EvalOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   const Session session = open_session(options.config, options.adapter);
   const DataConfig& data = options.config.data;
-  const std::vector<Row> rows =
-      data.eval.empty() ? read_split(data, options.config.seed).eval : read_rows(data.eval);
+  const Rows rows =
+      data.eval.empty() ? read_split(data, options.config.seed).eval : Rows(data.eval);
   DataContext context = session.data_context(data);
   context.keep_texts = false;
-  Dataset set = make_dataset(rows, context, /*keep_empty=*/true);
-  if (options.config.eval.max_examples &&
-      set.documents.size() > static_cast<size_t>(*options.config.eval.max_examples))
-    set.documents.resize(static_cast<size_t>(*options.config.eval.max_examples));
-  std::vector<Example> examples;
-  for (Document& d : set.documents) examples.push_back(std::move(d.example));
+  Dataset set = make_dataset(
+      rows, context, {.keep_empty = true, .max_documents = options.config.eval.max_examples});
+  const std::vector<Example> examples = take_examples(set.documents);
   Writers writers;
   const Losses losses =
       evaluate_examples(*session.model, examples, data.packing ? data.max_length : 1,

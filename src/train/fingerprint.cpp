@@ -15,7 +15,6 @@ class Fingerprint {
     all_ += text;
     all_ += '\n';
   }
-  /// A pipe was read by the run itself and is empty now.
   void add_content(const fs::path& file) {
     if (fs::is_regular_file(file)) add(checksum(file));
   }
@@ -40,20 +39,15 @@ class Fingerprint {
 
 }  // namespace
 
-std::map<std::string, std::string> fingerprints(const RunConfig& config) {
+Json fingerprints(const RunConfig& config) {
   const fs::path folder = config.model;
-  Fingerprint model, tokenizer, train, eval;
+  Fingerprint model, tokenizer;
   model.add_content(folder / "config.json");
   for (const fs::path& file : list_folder(folder))
     if (file.extension() == ".safetensors") model.add_header(file);
   for (const char* name : kTokenizerFiles) tokenizer.add_content(folder / name);
   tokenizer.add_content(config.data.chat_template);
-  for (const std::string& file : config.data.train) train.add_content(file);
-  for (const std::string& file : config.data.eval) eval.add_content(file);
-  return {{"model", model.text()},
-          {"tokenizer", tokenizer.text()},
-          {"data.train", train.text()},
-          {"data.eval", eval.text()}};
+  return Json::Object{{"model", model.text()}, {"tokenizer", tokenizer.text()}};
 }
 
 }  // namespace ft

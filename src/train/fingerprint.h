@@ -1,15 +1,13 @@
-// What the files that a run reads are, so that a resumed run can tell when they have changed.
+// What the model and the tokenizer of a run are, so that a resumed run can tell when they have
+// changed; of data see Rows::fingerprint().
 #pragma once
 
-#include <map>
-#include <string>
-
+#include "base/json.h"
 #include "finetune/config.h"
 
 namespace ft {
 
-/// Key of the configuration (model, tokenizer, data.train, data.eval) -> fingerprint of what it
-/// names: content, but of weights only sizes and headers.
-std::map<std::string, std::string> fingerprints(const RunConfig& config);
+/// Key (model, tokenizer) -> fingerprint: content, but of weights only sizes and headers.
+Json fingerprints(const RunConfig& config);
 
 }  // namespace ft

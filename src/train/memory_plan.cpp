@@ -31,6 +31,7 @@ int64_t bytes_of(const Tensor& t) {
 /// Everything the formulae below read.
 struct Facts {
   const RunConfig& config;
+  Recompute recompute;
   Model& model;
   const ModelSpec& spec;
   bool is_cuda;
@@ -110,23 +111,25 @@ int64_t rank_of(const Facts& f, const Linear& l) {
 
 /// What a block keeps for its backward pass, elements a token (e bytes each):
 ///   x C, the input of its first norm; q H D, k K D after the rotation, v K D; attention's output
-///   H D; the sum after attention C; gate F, up F. With norms on q and k also these before the
-///   norm, (H + K) D; with norms on the outputs both outputs, 2 C.
-///   The input of a layer that is trained or adapted: C for q, k, v together, C for gate and up, F
-///   for down (o's is attention's output, which is there anyway). An adapter's x A^T, R.
-///   DoRA: the product before the magnitude, `out` elements, which its gradient needs.
+///   H D; the sum after attention C; gate F, up F, unless these are made again. With norms on q and
+///   k also these before the norm, (H + K) D; with norms on the outputs both outputs, 2 C.
+///   The input of layers that are trained or adapted, or run again: C for q, k, v together, C for
+///   gate and up (o's is attention's output, which is there anyway; down's is made again). An
+///   adapter's x A^T, R. DoRA: the product before the magnitude, `out` elements, which its gradient
+///   needs.
 /// Attention's log-sum-exp is apart: 4 H bytes.
 int64_t kept_by_block(const Facts& f, const Block& b) {
+  const bool mlp_again = f.recompute == Recompute::kGateUp;
   const ModelSpec& s = f.spec;
   const int64_t C = s.hidden_size, F = s.intermediate_size, q = s.num_heads * s.head_dim,
                 kv = s.num_kv_heads * s.head_dim;
-  int64_t elements = C + 2 * q + 2 * kv + C + 2 * F;
+  int64_t elements = C + 2 * q + 2 * kv + C + (mlp_again ? 0 : 2 * F);
   if (s.has_qk_norm) elements += q + kv;
   if (s.has_output_norms) elements += 2 * C;
   if (keeps_input(b.q) || keeps_input(b.k) || keeps_input(b.v)) elements += C;
-  if (keeps_input(b.gate) || keeps_input(b.up)) elements += C;
-  if (keeps_input(b.down)) elements += F;
+  if (mlp_again || keeps_input(b.gate) || keeps_input(b.up)) elements += C;
   for (const Linear* l : {&b.q, &b.k, &b.v, &b.o, &b.gate, &b.up, &b.down}) {
+    if (mlp_again && (l == &b.gate || l == &b.up)) continue;
     elements += rank_of(f, *l);
     if (l->adapter && f.config.lora.use_dora) elements += l->weight->value.size(0);
     // Dropout: the float32 mask is cast and kept, and the dropped input is made for a moment.
@@ -136,18 +139,20 @@ int64_t kept_by_block(const Facts& f, const Block& b) {
 }
 
 /// The largest moment of a block's backward pass beyond what it keeps.
-///   MLP, when gate's and up's gradients are made: those 2 F, and the gradient of the block's
-///   output that waits for the residual, C. The gradient of down's input takes the place of what
-///   down kept; the matrix unit has one of the 2 F as tiles, too. Attention: dq, dk, dv, one
-///   document's copies of them, C for the residual; layers with a window sum dk and dv in float32.
-///   The matrix unit's code has instead, per thread, one key head's dk and dv in float32 and k
-///   twice and v as tiles. On CUDA flash attention sums dq in float32, D rounded up to 32.
+///   MLP: the gradient of h, F, which becomes h, while gate's and up's take their places; on the
+///   matrix unit, later, these two as tiles, 2 F; gate and up themselves where they are made again.
+///   C for the gradient of the block's output and that of its input. Attention: its output's
+///   gradient and dq, dk, dv, on the matrix unit, later, these as tiles; one document's copies of
+///   them; layers with a window sum dk and dv in float32. The matrix unit's code has instead, per
+///   thread, one key head's dk and dv in float32 and k twice and v as tiles. On CUDA flash
+///   attention sums dq in float32, D rounded up to 32.
 int64_t backward_of_block(const Facts& f) {
   const ModelSpec& s = f.spec;
   const int64_t C = s.hidden_size, F = s.intermediate_size, q = s.num_heads * s.head_dim,
                 kv = s.num_kv_heads * s.head_dim;
-  const int64_t mlp = f.N * ((is_on_unit(f) ? 3 : 2) * F + C) * f.e;
-  int64_t attention = f.N * (C + 2 * q + 2 * kv) * f.e;
+  const bool mlp_again = f.recompute == Recompute::kGateUp, tiles = is_on_unit(f);
+  const int64_t mlp = f.N * ((tiles ? 2 : 1) * F + 2 * C + (mlp_again ? 2 * F : 0)) * f.e;
+  int64_t attention = f.N * (2 * C + (tiles ? 2 * (q + 2 * kv) : 2 * q + 2 * kv)) * f.e;
   if (is_on_unit(f)) {
     attention += num_threads() * f.T * s.head_dim * (2 * 4 + 3 * f.e);
   } else {
@@ -156,8 +161,8 @@ int64_t backward_of_block(const Facts& f) {
   if (f.is_cuda) attention += f.N * s.num_heads * round_up(s.head_dim, 32) * 4;
   const bool has_long = std::ranges::any_of(s.windows, [&](int64_t w) { return w > 0 && f.T > w; });
   if (has_long && !f.is_cuda && !is_on_unit(f)) attention += 2 * f.N * kv * 4;
-  // What the block kept of its MLP is gone by then: gate, up and down's input.
-  attention -= f.N * 3 * F * f.e;
+  // What the block kept of its MLP is gone by then: gate and up.
+  if (!mlp_again) attention -= f.N * 2 * F * f.e;
   return std::max(mlp, attention);
 }
 
@@ -217,7 +222,7 @@ int64_t sequence_bytes(const Facts& f) {
 void add_step(const Facts& f, MemoryPlan& plan) {
   const Decoder& d = f.model.decoder;
   const int64_t L = f.spec.num_layers, hidden = f.N * f.spec.hidden_size * f.e;
-  const bool recomputes = f.config.train.gradient_checkpointing;
+  const bool recomputes = f.recompute == Recompute::kBlocks;
   int64_t one = 0, all = 0;  // of the block that keeps most, of all
   for (const Block& b : d.blocks) {
     one = std::max(one, kept_by_block(f, b));
@@ -288,11 +293,14 @@ std::unique_ptr<Model> outline_of_run(const RunConfig& config) {
   return model;
 }
 
-BatchSize largest_batch(Loader& loader) {
+BatchSize largest_batch(const Loader& loader, const RunConfig& config) {
+  // A later window may have any batch that packing makes.
+  if (loader.num_windows() > 1 && config.data.packing) return full_batch(config);
   BatchSize most;
-  const int64_t steps = std::min(loader.num_steps(), loader.steps_per_epoch());
+  const Window& window = loader.window();
+  const int64_t steps = std::min(loader.num_steps(), window.num_steps());
   for (int64_t i = 0; i < steps; ++i)
-    for (const Batch& b : loader.step(i))
+    for (const Batch& b : window.step(i))
       most = {std::max(most.tokens, b.num_tokens()), std::max(most.targets, b.num_targets()),
               std::max(most.document, b.max_document())};
   return most;
@@ -303,10 +311,41 @@ BatchSize full_batch(const RunConfig& config) {
   return {tokens, tokens, config.data.max_length};
 }
 
-MemoryPlan plan_memory(const RunConfig& config, Model& outline, const BatchSize& batch,
-                       bool is_cuda, int64_t program_bytes) {
+std::optional<Recompute> asked_recompute(const TrainConfig& train) {
+  if (train.gradient_checkpointing == "true") return Recompute::kBlocks;
+  if (train.gradient_checkpointing == "false") return Recompute::kNothing;
+  if (train.gradient_checkpointing == "selective") return Recompute::kGateUp;
+  return std::nullopt;
+}
+
+Recompute choose_recompute(const std::function<MemoryPlan(Recompute)>& plan, int64_t memory) {
+  for (const Recompute r : {Recompute::kNothing, Recompute::kGateUp})
+    if (plan(r).peak() <= memory) return r;
+  return Recompute::kBlocks;
+}
+
+const char* text_of(Recompute recompute) {
+  switch (recompute) {
+    case Recompute::kNothing:
+      return "nothing is computed again";
+    case Recompute::kGateUp:
+      return "gate and up are computed again";
+    case Recompute::kBlocks:
+      return "blocks are computed again";
+  }
+  return "";
+}
+
+const char* key_of(Recompute recompute) {
+  constexpr const char* kKeys[] = {"false", "selective", "true"};
+  return kKeys[static_cast<size_t>(recompute)];
+}
+
+MemoryPlan plan_memory(const RunConfig& config, Recompute recompute, Model& outline,
+                       const BatchSize& batch, bool is_cuda, int64_t program_bytes) {
   const int64_t multiple = is_cuda ? 1 : kRowMultiple;
   const Facts f{config,
+                recompute,
                 outline,
                 outline.decoder.spec,
                 is_cuda,
@@ -317,6 +356,9 @@ MemoryPlan plan_memory(const RunConfig& config, Model& outline, const BatchSize&
   MemoryPlan plan;
   add_residents(f, plan);
   add_step(f, plan);
+  // CheckpointWriter's copy, which is in the memory of the host.
+  if (!is_cuda && config.save.background && !config.train.optimizer.starts_with("paged"))
+    plan.snapshot = (f.is_adapted() ? plan.adapter : plan.weights) + plan.optimizer;
   plan.buffers = buffer_bytes(f, program_bytes);
   return plan;
 }

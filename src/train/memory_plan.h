@@ -2,7 +2,9 @@
 // nowhere else.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <optional>
 
 #include "data/loader.h"
 #include "finetune/config.h"
@@ -17,15 +19,16 @@ struct BatchSize {
   int64_t document = 0;  ///< tokens of its longest document
 };
 
-/// The largest numbers among the micro-batches of a run's first epoch.
-BatchSize largest_batch(Loader& loader);
+/// The largest numbers among the micro-batches of a run's first epoch, or, of several windows, what
+/// they cannot pass (without packing: those of the window that `loader` stands at).
+BatchSize largest_batch(const Loader& loader, const RunConfig& config);
 
 /// Bytes at the moment of the peak.
 struct MemoryPlan {
   int64_t weights = 0, adapter = 0, gradients = 0, optimizer = 0, activations = 0, logits = 0,
-          buffers = 0;
+          snapshot = 0, buffers = 0;
   int64_t peak() const {
-    return weights + adapter + gradients + optimizer + activations + logits + buffers;
+    return weights + adapter + gradients + optimizer + activations + logits + snapshot + buffers;
   }
 };
 
@@ -36,9 +39,19 @@ std::unique_ptr<Model> outline_of_run(const RunConfig& config);
 /// The micro-batch of config's batch_size and max_length when every row is full and all is trained.
 BatchSize full_batch(const RunConfig& config);
 
+/// train.gradient_checkpointing, nullopt for auto.
+std::optional<Recompute> asked_recompute(const TrainConfig& train);
+/// What auto comes to: the least of it whose plan stays within `memory` bytes, else all.
+Recompute choose_recompute(const std::function<MemoryPlan(Recompute)>& plan, int64_t memory);
+const char* text_of(Recompute recompute);
+/// As train.gradient_checkpointing has it.
+const char* key_of(Recompute recompute);
+/// The share of the usable memory that auto fills.
+inline constexpr double kShareForAuto = 0.9;
+
 /// `outline`: outline_of_run(config). `program_bytes`: the program with tokenizer and data but
 /// without a model, as resident_memory() counts it; 0 on CUDA, whose peak is the device's.
-MemoryPlan plan_memory(const RunConfig& config, Model& outline, const BatchSize& batch,
-                       bool is_cuda, int64_t program_bytes);
+MemoryPlan plan_memory(const RunConfig& config, Recompute recompute, Model& outline,
+                       const BatchSize& batch, bool is_cuda, int64_t program_bytes);
 
 }  // namespace ft

@@ -98,8 +98,8 @@ ProgressLine::ProgressLine() : is_terminal_(isatty(STDERR_FILENO) == 1) {}
 void ProgressLine::show(const Progress& p) {
   char text[160];
   std::snprintf(
-      text, sizeof text, "step %ld/%ld  loss %.4f  lr %.2e  %.0f tok/s  %.2f GiB  left %s", p.step,
-      p.num_steps, p.loss, p.learning_rate, p.tokens_per_second,
+      text, sizeof text, "step %ld/%s%ld  loss %.4f  lr %.2e  %.0f tok/s  %.2f GiB  left %s",
+      p.step, p.is_estimate ? "~" : "", p.num_steps, p.loss, p.learning_rate, p.tokens_per_second,
       static_cast<double>(p.memory_bytes) / 0x1p30, duration_text(p.seconds_left).c_str());
   if (!is_terminal_) {
     log_info(text);

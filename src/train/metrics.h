@@ -34,6 +34,7 @@ Json parse_metrics_line(std::string line, const std::string& where);
 /// What the progress line shows.
 struct Progress {
   int64_t step = 0, num_steps = 0;
+  bool is_estimate = false;  ///< num_steps
   double loss = 0, learning_rate = 0, tokens_per_second = 0;
   int64_t memory_bytes = 0;
   double seconds_left = 0;

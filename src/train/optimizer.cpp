@@ -124,7 +124,16 @@ void Optimizer::collect() {
   }
 }
 
+Tensor Optimizer::square_norm() const {
+  std::vector<Tensor> grads;
+  for (const Slot& slot : slots_)
+    if (slot.grad.defined()) grads.push_back(slot.grad);
+  return ops::sum_of_squares(grads);
+}
+
 double Optimizer::gradient_norm() const {
+  if (!slots_.empty() && slots_[0].param->value.is_cuda())
+    return std::sqrt(square_norm().item().toDouble());
   double total = 0;
   for (const Slot& slot : slots_)
     if (slot.grad.defined()) total += sum_of_squares(slot.grad);

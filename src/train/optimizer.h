@@ -27,6 +27,8 @@ class Optimizer {
   void collect();
   /// L2 norm over all collected gradients.
   double gradient_norm() const;
+  /// Its square where the gradients are, without waiting for it; on the CPU see gradient_norm().
+  Tensor square_norm() const;
   /// One AdamW update with gradients times `grad_scale`, then drops them. step counts from 1.
   void update(double learning_rate, double grad_scale, int64_t step);
   void drop_gradients();

@@ -15,11 +15,13 @@ namespace {
 constexpr const char* kResults[] = {"config.yaml", "metrics.jsonl", "samples.jsonl", "report.html",
                                     "tensorboard", "checkpoints",   "best",          "final"};
 
-/// Settings that a resumed run may change: how long it goes on, what is measured and what is
-/// written. eval.max_examples is none of them: losses before and after could not be compared.
+/// Settings that a resumed run may change: how long it goes on, what is computed again instead of
+/// kept (the same numbers but for the last bits), what is measured and what is written.
+/// eval.max_examples is none of them: losses before and after could not be compared.
 bool may_change(const std::string& key) {
   return key.starts_with("log.") || key.starts_with("save.") || key == "output_dir" ||
          key == "train.epochs" || key == "train.max_steps" ||
+         key == "train.gradient_checkpointing" ||
          (key.starts_with("eval.") && key != "eval.max_examples");
 }
 

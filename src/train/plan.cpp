@@ -2,6 +2,7 @@
 // methods; the largest batch and length that fit; steps and tokens where the data is there; and a
 // rate, from products of this model's shapes timed for a moment on the device.
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <functional>
@@ -21,6 +22,7 @@ namespace {
 
 /// The data as the run will see it.
 struct DataFacts {
+  int64_t windows = 1;  ///< more than one: figures are estimates from the first
   int64_t examples = 0, tokens = 0, targets = 0, rows = 0, steps = 0;
   double tokens_per_step = 0;
   BatchSize largest;
@@ -35,20 +37,18 @@ std::optional<DataFacts> read_data(const RunConfig& config, const Session& sessi
   DataContext context = session.data_context(config.data);
   context.vocab_size = vocab_size;
   context.keep_texts = false;
-  Dataset set = make_dataset(read_split(config.data, config.seed).train, context);
-  std::vector<Example> examples;
-  for (Document& d : set.documents) examples.push_back(std::move(d.example));
-  Loader loader(examples, config);
+  Loader loader(read_split(config.data, config.seed).train, context, config);
+  const Window& window = loader.window();
   DataFacts facts;
-  facts.examples = set.counts.examples;
-  facts.tokens = set.counts.tokens;
-  facts.targets = set.counts.targets;
-  facts.rows = loader.num_rows();
+  facts.windows = loader.num_windows();
+  facts.examples = loader.estimate(loader.counts().examples);
+  facts.tokens = loader.estimate(loader.counts().tokens);
+  facts.targets = loader.estimate(loader.counts().targets);
+  facts.rows = loader.estimate(window.num_rows());
   facts.steps = loader.num_steps();
-  facts.largest = largest_batch(loader);
-  if (facts.rows > 0)
-    facts.tokens_per_step = static_cast<double>(loader.tokens_per_epoch()) /
-                            static_cast<double>(loader.steps_per_epoch());
+  facts.largest = largest_batch(loader, config);
+  facts.tokens_per_step =
+      static_cast<double>(window.tokens()) / static_cast<double>(window.num_steps());
   return facts;
 }
 
@@ -63,6 +63,7 @@ constexpr Way kWays[] = {{"full", "full", false},
                          {"dora", "lora", true},
                          {"qlora", "qlora", false}};
 
+constexpr Recompute kRecomputes[] = {Recompute::kNothing, Recompute::kGateUp, Recompute::kBlocks};
 const char* name_of(const RunConfig& c) {
   for (const Way& w : kWays)
     if (c.method == w.method && (c.method == "full" || c.lora.use_dora == w.use_dora))
@@ -73,15 +74,24 @@ const char* name_of(const RunConfig& c) {
 /// One row of the comparison.
 struct Row {
   std::string name;
-  MemoryPlan plan, other;  ///< other: with gradient_checkpointing the other way round
+  Recompute recompute;                            ///< as asked for, or what auto comes to
+  MemoryPlan plan;                                ///< with that
+  std::array<int64_t, 3> peaks = {};              ///< by Recompute
   int64_t largest_batch = 0, largest_length = 0;  ///< 0: not even the smallest fits
 };
 
 struct Target {
   at::Device device;
   int64_t memory, program;
-  MemoryPlan plan(const RunConfig& c, Model& outline, const BatchSize& batch) const {
-    return plan_memory(c, outline, batch, device.is_cuda(), program);
+  MemoryPlan plan(const RunConfig& c, Recompute r, Model& outline, const BatchSize& batch) const {
+    return plan_memory(c, r, outline, batch, device.is_cuda(), program);
+  }
+  Recompute choose(const RunConfig& c, Model& outline, const BatchSize& batch) const {
+    const auto asked = asked_recompute(c.train);
+    return asked ? *asked
+                 : choose_recompute(
+                       [&](Recompute r) { return plan(c, r, outline, batch); },
+                       static_cast<int64_t>(kShareForAuto * static_cast<double>(memory)));
   }
 };
 
@@ -101,13 +111,14 @@ int64_t largest(int64_t most, const std::function<bool(int64_t)>& fits) {
 
 Row plan_row(const RunConfig& config, const BatchSize& batch, const Target& target) {
   const auto outline = outline_of_run(config);
-  Row row{name_of(config), target.plan(config, *outline, batch), {}, 0, 0};
+  const Recompute chosen = target.choose(config, *outline, batch);
+  Row row{name_of(config), chosen, target.plan(config, chosen, *outline, batch)};
+  for (const Recompute r : kRecomputes)
+    row.peaks[static_cast<size_t>(r)] = target.plan(config, r, *outline, batch).peak();
   RunConfig changed = config;
-  changed.train.gradient_checkpointing = !config.train.gradient_checkpointing;
-  row.other = target.plan(changed, *outline, batch);
-  changed = config;
+  const Recompute most = asked_recompute(config.train).value_or(Recompute::kBlocks);
   const auto fits = [&] {
-    return target.plan(changed, *outline, full_batch(changed)).peak() <= target.memory;
+    return target.plan(changed, most, *outline, full_batch(changed)).peak() <= target.memory;
   };
   row.largest_batch = largest(65536, [&](int64_t n) {
     changed.train.batch_size = n;
@@ -125,8 +136,8 @@ Row plan_row(const RunConfig& config, const BatchSize& batch, const Target& targ
 /// Seconds a token of the run's products. Those of one block's q, gate and down are timed, forward
 /// and backward, for about a second in all; the rest is taken to run at their rate. What is not a
 /// product (norms, activations, the optimizer) is left out.
-double seconds_per_token(const RunConfig& config, const ModelSpec& s, const BatchSize& batch,
-                         at::Device device) {
+double seconds_per_token(const RunConfig& config, Recompute recompute, const ModelSpec& s,
+                         const BatchSize& batch, at::Device device) {
   const at::NoGradGuard guard;
   const auto dtype = parse_dtype(config.dtype);
   const int64_t N = std::clamp<int64_t>(batch.tokens, 64, 1024), C = s.hidden_size,
@@ -150,14 +161,18 @@ double seconds_per_token(const RunConfig& config, const ModelSpec& s, const Batc
     seconds += spent;
   }
   // Products of a token: forward 1, the input's gradient 1, the weight's 1 where it is trained,
-  // and the blocks' forward again where they are recomputed. Attention over half a document: scores
-  // and values, 4 H D each key, and 2.5 times that backward.
+  // and the blocks' forward, or gate and up, again where they are recomputed. Attention over half a
+  // document: scores and values, 4 H D each key, and 2.5 times that backward.
   const double block = static_cast<double>(C * (2 * q + 2 * kv + 3 * F)),
                head = static_cast<double>(C * s.vocab_size);
-  const double again = config.train.gradient_checkpointing ? 1 : 0;
+  const double gate_up = static_cast<double>(2 * C * F);
+  const double again = recompute == Recompute::kBlocks   ? 1
+                       : recompute == Recompute::kGateUp ? gate_up / block
+                                                         : 0;
   const double passes = config.method == "full" ? 3 : 2;
   const double keys = static_cast<double>(batch.document) / 2;
-  const double attention = 4 * static_cast<double>(q) * keys * (3.5 + again);
+  const double attention =
+      4 * static_cast<double>(q) * keys * (recompute == Recompute::kBlocks ? 4.5 : 3.5);
   const double total =
       static_cast<double>(s.num_layers) * (2 * block * (passes + again) + attention) +
       2 * head * passes;
@@ -181,6 +196,7 @@ constexpr Part kParts[] = {
     {"optimizer", "moments and what keeps small updates", &MemoryPlan::optimizer},
     {"activations", "at the peak", &MemoryPlan::activations},
     {"logits", "a chunk of them, and the head's gradient", &MemoryPlan::logits},
+    {"snapshot", "a copy to write checkpoints from", &MemoryPlan::snapshot},
     {"buffers", "the program and its libraries", &MemoryPlan::buffers},
 };
 
@@ -210,9 +226,8 @@ Json to_json(const Report& r) {
     json.set("fits", row.plan.peak() <= r.target.memory);
     json.set("largest_batch_size", row.largest_batch);
     json.set("largest_max_length", row.largest_length);
-    const bool on = r.config.train.gradient_checkpointing;
-    json.set("peak_bytes_checkpointing", (on ? row.plan : row.other).peak());
-    json.set("peak_bytes_no_checkpointing", (on ? row.other : row.plan).peak());
+    for (const Recompute again : kRecomputes)
+      json.set(str("peak_bytes_", key_of(again)), row.peaks[static_cast<size_t>(again)]);
     methods.push_back(std::move(json));
   }
   Json json = Json::Object{{"model", r.config.model},
@@ -225,7 +240,8 @@ Json to_json(const Report& r) {
                            {"methods", std::move(methods)},
                            {"estimated_tokens_per_second", 1 / r.seconds_per_token}};
   if (r.data)
-    json.set("data", Json::Object{{"examples", r.data->examples},
+    json.set("data", Json::Object{{"windows", r.data->windows},
+                                  {"examples", r.data->examples},
                                   {"tokens", r.data->tokens},
                                   {"target_tokens", r.data->targets},
                                   {"rows", r.data->rows},
@@ -236,12 +252,12 @@ Json to_json(const Report& r) {
 
 std::string to_text(const Report& r) {
   const Row& own = r.rows[0];
-  const bool checkpointing = r.config.train.gradient_checkpointing;
-  std::string text = str("model      ", r.config.model, " (", r.spec.family, ", ", r.config.dtype,
-                         ", ", device_text(r.target.device), ")\n", "batch      ",
-                         r.config.train.batch_size, " x ", r.config.data.max_length, " tokens",
-                         r.data ? str(", largest of the data ", r.batch.tokens) : "", "; method ",
-                         own.name, ", gradient_checkpointing ", checkpointing ? "on" : "off", "\n");
+  std::string text =
+      str("model      ", r.config.model, " (", r.spec.family, ", ", r.config.dtype, ", ",
+          device_text(r.target.device), ")\n", "batch      ", r.config.train.batch_size, " x ",
+          r.config.data.max_length, " tokens",
+          r.data ? str(", largest of the data ", r.batch.tokens) : "", "; method ", own.name,
+          ", gradient_checkpointing ", key_of(own.recompute), " (", text_of(own.recompute), ")\n");
   char line[160];
   for (const Part& p : kParts) {
     std::snprintf(line, sizeof line, "  %-12s %8s GiB  %s\n", p.key, gib(own.plan.*p.bytes).c_str(),
@@ -252,18 +268,19 @@ std::string to_text(const Report& r) {
                 gib(own.plan.peak()).c_str(), gib(r.target.memory).c_str(),
                 own.plan.peak() <= r.target.memory ? "fits" : "DOES NOT FIT");
   text += line;
-  text += "\nmethod    peak GiB  checkpointing  without  largest batch_size  largest max_length\n";
+  text +=
+      "\nmethod    peak GiB: true  selective    false  largest batch_size  largest max_length\n";
   for (const Row& row : r.rows) {
-    std::snprintf(line, sizeof line, "%-9s %8s  %13s  %7s  %18ld  %18ld%s\n", row.name.c_str(),
-                  gib(row.plan.peak()).c_str(),
-                  gib((checkpointing ? row.plan : row.other).peak()).c_str(),
-                  gib((checkpointing ? row.other : row.plan).peak()).c_str(), row.largest_batch,
-                  row.largest_length, row.plan.peak() <= r.target.memory ? "" : "  does not fit");
+    const auto peak = [&](Recompute again) { return gib(row.peaks[static_cast<size_t>(again)]); };
+    std::snprintf(line, sizeof line, "%-9s %14s  %9s  %7s  %18ld  %18ld%s\n", row.name.c_str(),
+                  peak(Recompute::kBlocks).c_str(), peak(Recompute::kGateUp).c_str(),
+                  peak(Recompute::kNothing).c_str(), row.largest_batch, row.largest_length,
+                  row.plan.peak() <= r.target.memory ? "" : "  does not fit");
     text += line;
   }
   text +=
-      "(the largest batch_size at this max_length, the largest max_length at this batch_size; 0: "
-      "none)\n\n";
+      "(by gradient_checkpointing; the largest batch_size at this max_length, the largest "
+      "max_length at this batch_size; 0: none)\n\n";
   std::snprintf(line, sizeof line,
                 "speed      at most about %.0f tokens/s (an estimate: the "
                 "model's products alone)\n",
@@ -271,8 +288,9 @@ std::string to_text(const Report& r) {
   text += line;
   if (!r.data) return text + "data       none found: full batches are taken\n";
   const double tokens = r.data->tokens_per_step * static_cast<double>(r.data->steps);
-  return text + str("data       ", r.data->examples, " examples, ", r.data->tokens, " tokens, ",
-                    r.data->rows, " rows, ", r.data->steps, " steps; at least about ",
+  return text + str("data       ", r.data->windows > 1 ? "about " : "", r.data->examples,
+                    " examples, ", r.data->tokens, " tokens, ", r.data->rows, " rows, ",
+                    r.data->steps, " steps; at least about ",
                     duration_text(tokens * r.seconds_per_token), "\n");
 }
 
@@ -290,7 +308,7 @@ std::string plan(const PlanOptions& options) {
            read_data(config, session, spec.vocab_size),
            {},
            0};
-  if (r.data && r.data->rows > 0) r.batch = r.data->largest;
+  if (r.data) r.batch = r.data->largest;
   if (!device.is_cuda()) r.target.program = resident_memory();
   r.rows.push_back(plan_row(config, r.batch, r.target));
   for (const Way& way : kWays) {
@@ -299,7 +317,7 @@ std::string plan(const PlanOptions& options) {
     other.lora.use_dora = way.use_dora;
     if (way.name != r.rows[0].name) r.rows.push_back(plan_row(other, r.batch, r.target));
   }
-  r.seconds_per_token = seconds_per_token(config, spec, r.batch, device);
+  r.seconds_per_token = seconds_per_token(config, r.rows[0].recompute, spec, r.batch, device);
   return options.json ? to_json(r).dump() + "\n" : to_text(r);
 }
 

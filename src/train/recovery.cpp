@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "kernels/device.h"
 #include "train/signals.h"
 #include "train/trainer.h"
 
@@ -32,39 +33,48 @@ std::string beginnings(const std::vector<Batch>& batches, const Tokenizer* token
   return count > kShown ? str(text, " and ", count - kShown, " more") : text;
 }
 
-}  // namespace
-
-void Trainer::continue_from_checkpoint() {
-  const auto folder = newest_checkpoint(output_ / "checkpoints");
-  if (!folder) {
-    log_info("resume     no whole checkpoint in ", (output_ / "checkpoints").string(),
-             "; starting from the beginning");
-    return;
-  }
-  TrainState before = load_state(*folder);
-  check_inputs(before);
-  load_tensors(*folder, session_.model->params.trainable(), *optimizer_);
-  before.threads = state_.threads;
-  before.device = state_.device;
-  before.inputs = state_.inputs;
-  state_ = std::move(before);
-  saved_step_ = resumed_step_ = state_.step;
-  log_info("resume     from ", folder->string());
+/// `train.jsonl has`, or `its files have` where a fingerprint is of several as one.
+std::string changed_file(const Json& before, const Json& now) {
+  if (now.is_array())
+    for (const Json& file : now.array())
+      if (!before.is_array() || std::ranges::find(before.array(), file) == before.array().end())
+        return printable(file.get("file")->string()) + " has";
+  return "its files have";
 }
 
-void Trainer::check_inputs(const TrainState& before) const {
-  for (const auto& [key, fingerprint] : before.inputs)
-    if (const auto now = state_.inputs.find(key);
-        now != state_.inputs.end() && now->second != fingerprint)
+}  // namespace
+
+void Trainer::find_checkpoint() {
+  checkpoint_ = newest_checkpoint(output_ / "checkpoints");
+  if (checkpoint_)
+    state_ = load_state(*checkpoint_);
+  else
+    log_info("resume     no whole checkpoint in ", (output_ / "checkpoints").string(),
+             "; starting from the beginning");
+}
+
+void Trainer::take_inputs(const Json& now) {
+  for (const auto& [key, fingerprint] : now.object()) {
+    const Json* before = state_.inputs.get(key);
+    if (checkpoint_ && before && *before != fingerprint)
       fail_input(key, ": not what the run in ", output_.string(),
-                 " began with: its files have changed since; put the old ones back, or start anew "
-                 "with --overwrite");
-  if (before.threads != state_.threads)
-    log_warning("threads: the checkpoint was made with ", before.threads, ", this run has ",
-                state_.threads, ": results will differ in the last bits");
-  if (before.device != state_.device)
-    log_warning("device: the checkpoint was made on ", before.device, ", this run is on ",
-                state_.device, ": results will differ in the last bits");
+                 " began with: ", changed_file(*before, fingerprint),
+                 " changed since; put the old ones back, or start anew with --overwrite");
+    state_.inputs.set(key, fingerprint);
+  }
+}
+
+void Trainer::continue_from_checkpoint() {
+  load_tensors(*checkpoint_, session_.model->params.trainable(), *optimizer_);
+  const std::string device = session_.model->device.str();
+  if (state_.threads != num_threads())
+    log_warning("threads: the checkpoint was made with ", state_.threads, ", this run has ",
+                num_threads(), ": results will differ in the last bits");
+  if (state_.device != device)
+    log_warning("device: the checkpoint was made on ", state_.device, ", this run is on ", device,
+                ": results will differ in the last bits");
+  saved_step_ = resumed_step_ = state_.step;
+  log_info("resume     from ", checkpoint_->string());
 }
 
 void Trainer::check_space() const {
@@ -82,7 +92,7 @@ void Trainer::check_space() const {
 }
 
 void Trainer::save_now(bool goes_on) {
-  goes_on = goes_on && state_.step < num_steps_ && !StopSignals::received();
+  goes_on = goes_on && !is_last_step_ && !StopSignals::received();
   if (saved_step_ != state_.step) {
     state_.config = to_yaml(config_);
     if (goes_on) {
@@ -103,14 +113,23 @@ int Trainer::end_by_signal() {
   return 128 + signal;
 }
 
-StepResult Trainer::take_step(double rate) {
-  const std::vector<Batch> batches = loader_->step(state_.step);
+std::optional<LoadedStep> Trainer::load_step() {
+  try {
+    return loader_->next();
+  } catch (const Error& e) {
+    stop_at_error(e, {});
+  } catch (const std::bad_alloc&) {
+    stop_without_memory();
+  }
+}
+
+StepResult Trainer::take_step(const std::vector<Batch>& batches, double rate) {
   try {
     return train_step(
         {*session_.model, session_.adapters ? &*session_.adapters : nullptr, *optimizer_, config_},
         batches, state_.step, rate);
   } catch (const Error& e) {
-    stop_at_bad_step(e, batches);
+    stop_at_error(e, batches);
   } catch (const std::bad_alloc&) {
     stop_without_memory();
   } catch (const c10::OutOfMemoryError&) {
@@ -118,10 +137,11 @@ StepResult Trainer::take_step(double rate) {
   }
 }
 
-void Trainer::stop_at_bad_step(const Error& e, const std::vector<Batch>& batches) {
+void Trainer::stop_at_error(const Error& e, const std::vector<Batch>& batches) {
   progress_.pause();
-  std::string what =
-      str(e.what(), "; its documents begin ", beginnings(batches, session_.tokenizer.get()));
+  std::string what = e.what();
+  if (!batches.empty())
+    what += "; its documents begin " + beginnings(batches, session_.tokenizer.get());
   const std::string checkpoints = (output_ / "checkpoints").string();
   if (!optimizer_->refused()) {
     try {

@@ -11,7 +11,9 @@ double learning_rate_at(const TrainConfig& config, double peak, int64_t step, in
                             : config.warmup_steps;
   const auto at = static_cast<double>(step);
   if (at < warmup) return peak * at / warmup;
-  const double progress = (at - warmup) / std::max(1.0, static_cast<double>(num_steps) - warmup);
+  // Beyond the end, where num_steps was an estimate, the rate stays what it was there.
+  const double progress =
+      std::min(1.0, (at - warmup) / std::max(1.0, static_cast<double>(num_steps) - warmup));
   if (config.lr_scheduler == "linear") return peak * std::max(0.0, 1 - progress);
   if (config.lr_scheduler == "cosine")
     return peak * std::max(0.0, 0.5 * (1 + std::cos(M_PI * progress)));

@@ -1,5 +1,5 @@
 // train(): from a configuration to final/. The step itself is in step.cpp, stopping and resuming in
-// recovery.cpp.
+// recovery.cpp, what a run leaves in trainer_results.cpp.
 #include "train/trainer.h"
 
 #include <algorithm>
@@ -9,9 +9,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
-#include "base/seed.h"
 #include "finetune/run.h"
-#include "infer/generate.h"
 #include "kernels/device.h"
 #include "train/evaluate.h"
 #include "train/fingerprint.h"
@@ -30,47 +28,46 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-/// The examples of documents, which keep the rest of what they are.
-std::vector<Example> take_examples(std::vector<Document>& documents) {
-  std::vector<Example> examples;
-  for (Document& d : documents) examples.push_back(std::move(d.example));
-  return examples;
+std::string gib_text(int64_t bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.2f GiB", static_cast<double>(bytes) / 0x1p30);
+  return text;
 }
 
 }  // namespace
 
-Trainer::Trainer(RunConfig config, bool resume)
+Trainer::Trainer(RunConfig config, bool resume, uint64_t window_bytes)
     : config_(std::move(config)),
       resume_(resume),
+      window_bytes_(window_bytes),
       output_(config_.output_dir),
       peak_rate_(config_.train.learning_rate.value()) {}
 
 void Trainer::prepare_data() {
-  const SplitRows rows = read_split(config_.data, config_.seed);
+  SplitRows rows = read_split(config_.data, config_.seed);
+  Json files = Json::Object{{"data.train", rows.train.fingerprint()}};
+  if (!config_.data.eval.empty()) files.set("data.eval", rows.eval.fingerprint());
+  take_inputs(files);
   DataContext context = session_.data_context(config_.data);
   context.keep_texts = false;
-  Dataset train_set = make_dataset(rows.train, context);
-  context.keep_texts = true;
-  counts_ = train_set.counts;
-  format_ = train_set.format;
-  train_ = take_examples(train_set.documents);
-  if (!rows.eval.empty()) {
-    Dataset eval_set = make_dataset(rows.eval, context);
-    if (config_.eval.max_examples &&
-        eval_set.documents.size() > static_cast<size_t>(*config_.eval.max_examples))
-      eval_set.documents.resize(static_cast<size_t>(*config_.eval.max_examples));
-    eval_documents_ = std::move(eval_set.documents);
-    eval_ = take_examples(eval_documents_);
-  }
-  loader_.emplace(train_, config_);
+  loader_.emplace(std::move(rows.train), context, config_, state_.data, window_bytes_);
+  state_.data = loader_->start();
   num_steps_ = loader_->num_steps();
+  if (rows.eval.empty()) return;
+  context.keep_texts = true;
+  Dataset eval_set = make_dataset(rows.eval, context, {.max_documents = config_.eval.max_examples});
+  eval_documents_ = std::move(eval_set.documents);
+  eval_ = take_examples(eval_documents_);
 }
 
 void Trainer::plan_run() {
-  const Model& model = *session_.model;
+  Model& model = *session_.model;
   int64_t program = 0;
   if (model.device.is_cpu()) {
     program = resident_memory();
+    // The next window, which is not there yet: ids and labels.
+    if (loader_->num_windows() > 1)
+      program += loader_->window().tokens() * static_cast<int64_t>(2 * sizeof(int32_t));
     const auto drop = [&](const Tensor& t) {
       if (t.defined()) program -= static_cast<int64_t>(t.nbytes());
     };
@@ -83,14 +80,28 @@ void Trainer::plan_run() {
     }
   }
   const auto outline = outline_of_run(config_);
-  planned_bytes_ =
-      plan_memory(config_, *outline, largest_batch(*loader_), model.device.is_cuda(), program)
-          .peak();
+  const BatchSize batch = largest_batch(*loader_, config_);
+  const auto plan = [&](Recompute recompute) {
+    return plan_memory(config_, recompute, *outline, batch, model.device.is_cuda(), program);
+  };
+  // Another choice gives other last bits: auto is what it was when the run began.
+  TrainConfig train = config_.train;
+  if (checkpoint_ && train.gradient_checkpointing == "auto")
+    train.gradient_checkpointing = state_.recompute;
+  const auto asked = asked_recompute(train);
+  const auto usable = static_cast<double>(usable_memory(model.device));
+  model.decoder.recompute =
+      asked ? *asked : choose_recompute(plan, static_cast<int64_t>(kShareForAuto * usable));
+  planned_bytes_ = plan(model.decoder.recompute).peak();
+  const std::string chosen = key_of(model.decoder.recompute);
+  if (checkpoint_ && state_.recompute != chosen)
+    log_warning("train.gradient_checkpointing: the checkpoint was made with ", state_.recompute,
+                ", this run has ", chosen, ": results will differ in the last bits");
+  state_.recompute = chosen;
 }
 
 void Trainer::prepare_model() {
   Model& model = *session_.model;
-  model.decoder.recompute_blocks = config_.train.gradient_checkpointing;
   model.decoder.noise_alpha = config_.train.neftune_alpha;
   if (config_.method == "full") {
     if (model.quantization)
@@ -108,7 +119,14 @@ void Trainer::prepare_model() {
       if (p->name.ends_with(".lora_B.weight")) p->rate_factor = *config_.lora.plus_ratio;
 }
 
-void Trainer::report_start() const {
+/// On a GPU: the frozen weights with the adapters around them.
+void Trainer::make_borders() {
+  Model& model = *session_.model;
+  if (!model.device.is_cuda() || !session_.adapters) return;
+  for (Block& block : model.decoder.blocks) add_borders(block, model.decoder.dtype);
+}
+
+void Trainer::report_start() {
   const Model& model = *session_.model;
   const int64_t trained = model.params.num_elements(true), all = model.params.num_elements(false);
   log_info("model      ", config_.model, " (", model.decoder.spec.family, ", ",
@@ -126,40 +144,60 @@ void Trainer::report_start() const {
                  ? "one tensor and stay so (lora.ensure_weight_tying)"
                  : "tensors of their own from here on, as in PEFT (lora.ensure_weight_tying: true "
                    "keeps them one)");
-  log_info("data       ", counts_.examples, " ", format_, " examples, ", counts_.tokens,
-           " tokens, ", counts_.targets, " trained on (data.train_on: ", config_.data.train_on,
-           "); eval: ", eval_.size(), " examples");
-  if (counts_.truncated + counts_.dropped + counts_.split + counts_.no_targets > 0)
-    log_warning(counts_.truncated, " examples truncated, ", counts_.dropped, " dropped and ",
-                counts_.split, " split at data.max_length ", config_.data.max_length, " (",
-                counts_.tokens_lost, " tokens lost); ", counts_.no_targets,
-                " left out for having no trained token");
+  const DataCounts& counts = loader_->counts();
+  const Window& window = loader_->window();
+  const int64_t windows = loader_->num_windows();
+  const char* about = windows > 1 ? "about " : "";
+  const auto whole = [&](int64_t of_window) { return loader_->estimate(of_window); };
+  log_info("data       ", about, whole(counts.examples), " ", loader_->format(), " examples, ",
+           whole(counts.tokens), " tokens, ", whole(counts.targets),
+           " trained on (data.train_on: ", config_.data.train_on, "); eval: ", eval_.size(),
+           " examples");
+  if (windows > 1)
+    log_info("windows    ", windows, ", one in training and the next prepared meanwhile");
+  report_counts(counts, windows > 1 ? "in one window " : "");
   char filled[32];
-  std::snprintf(filled, sizeof filled, "%.1f", 100 * loader_->occupancy());
-  log_info("rows       ", loader_->num_rows(), " of at most ", config_.data.max_length, " tokens, ",
-           filled, " % filled; ", num_steps_, " steps, learning rate ", peak_rate_);
+  std::snprintf(filled, sizeof filled, "%.1f", 100 * window.occupancy());
+  log_info("memory     ", gib_text(planned_bytes_), " planned; in the backward pass ",
+           text_of(model.decoder.recompute),
+           " (train.gradient_checkpointing: ", config_.train.gradient_checkpointing, ")");
+  log_info("rows       ", about, whole(window.num_rows()), " of at most ", config_.data.max_length,
+           " tokens, ", filled, " % filled; ", is_estimate() ? about : "", num_steps_,
+           " steps, learning rate ", peak_rate_);
+}
+
+void Trainer::report_counts(const DataCounts& counts, const char* of) const {
+  if (counts.truncated + counts.dropped + counts.split + counts.no_targets == 0) return;
+  log_warning(of, counts.truncated, " examples truncated, ", counts.dropped, " dropped and ",
+              counts.split, " split at data.max_length ", config_.data.max_length, " (",
+              counts.tokens_lost, " tokens lost); ", counts.no_targets,
+              " left out for having no trained token");
 }
 
 int Trainer::run() {
   const auto start = Clock::now();
+  std::optional<FolderLock> lock;
+  const auto occupy = [&] {
+    lock.emplace(output_);
+    remove_leftovers(output_);
+  };
+  if (resume_ && fs::exists(output_)) occupy();
+  if (resume_) find_checkpoint();
   session_ = open_session(config_, std::nullopt);
+  take_inputs(fingerprints(config_));
   prepare_data();
   plan_run();
   prepare_model();
+  make_borders();
   make_folders(output_);
-  const FolderLock lock(output_);
-  remove_leftovers(output_);
+  if (!lock) occupy();
   optimizer_.emplace(session_.model->params.trainable(), config_.train,
                      static_cast<uint64_t>(config_.seed), output_);
   checkpoints_.emplace(output_, config_.save, session_.model->params.trainable(), *optimizer_);
-  planned_bytes_ += session_.model->device.is_cpu() ? checkpoints_->copy_bytes() : 0;
+  if (checkpoint_) continue_from_checkpoint();
+  if (!resume_) clear_results(output_);
   state_.threads = num_threads();
   state_.device = session_.model->device.str();
-  state_.inputs = fingerprints(config_);
-  if (resume_)
-    continue_from_checkpoint();
-  else
-    clear_results(output_);
   report_start();
   check_space();
   replace_file(output_ / "config.yaml", to_yaml(config_));
@@ -170,8 +208,13 @@ int Trainer::run() {
   return with_report(output_, [this] { return loop(); });
 }
 
-bool Trainer::is_evaluation_step(int64_t done) const {
-  if (done == num_steps_) return true;
+bool Trainer::is_estimate() const {
+  return loader_->num_windows() > 1 && config_.train.max_steps != num_steps_;
+}
+
+bool Trainer::is_evaluation_step() const {
+  if (is_last_step_) return true;
+  const int64_t done = state_.step;
   if (config_.eval.every_steps) return done % *config_.eval.every_steps == 0;
   const int64_t parts = config_.eval.evaluations + 1;
   // Evaluation i of E falls on step round(i * steps / (E + 1)); two on the same step are one.
@@ -183,18 +226,26 @@ bool Trainer::is_evaluation_step(int64_t done) const {
 int Trainer::loop() {
   const auto start = Clock::now();
   const double seconds_before = state_.seconds;
+  loader_->begin();
   if ((state_.step == 0 || state_.owes_evaluation) && !eval_.empty()) evaluate_now();
   bool stopped_early = has_stopped_improving();
   if (StopSignals::received()) return end_by_signal();
-  while (state_.step < num_steps_ && !stopped_early) {
+  const auto is_at_end = [&] {
+    return config_.train.max_steps && state_.step >= *config_.train.max_steps;
+  };
+  while (!is_at_end() && !stopped_early) {
     const auto step_start = Clock::now();
     const double rate = learning_rate_at(config_.train, peak_rate_, state_.step, num_steps_);
-    const StepResult result = take_step(rate);
+    const std::optional<LoadedStep> step = load_step();
+    if (!step) break;
+    const StepResult result = take_step(step->batches, rate);
     ++state_.step;
+    state_.data = step->after;
+    is_last_step_ = step->is_last || is_at_end();
     state_.tokens += result.tokens;
     record(result, rate, seconds_since(step_start));
     state_.seconds = seconds_before + seconds_since(start);
-    const bool is_due = is_evaluation_step(state_.step);
+    const bool is_due = is_evaluation_step();
     if (is_due && !eval_.empty()) stopped_early = evaluate_now();
     const bool saves =
         config_.save.every_steps ? state_.step % *config_.save.every_steps == 0 : is_due;
@@ -206,18 +257,23 @@ int Trainer::loop() {
   if (stopped_early)
     log_info("stopped early: no better evaluation in ", *config_.eval.early_stopping_patience,
              " tries");
+  if (loader_->num_windows() > 1) {
+    const DataCounts& all = state_.data.counts;
+    log_info("data       ", all.rows, " rows seen, ", all.examples, " examples, ", all.tokens,
+             " tokens, ", all.targets, " trained on");
+    report_counts(all, "");
+  }
+  loader_.reset();
   finish();
   return 0;
 }
 
 void Trainer::record(const StepResult& r, double learning_rate, double seconds) {
-  const double epoch =
-      static_cast<double>(state_.step) / static_cast<double>(loader_->steps_per_epoch());
   const double rate = static_cast<double>(r.tokens) / seconds;
   const int64_t memory = peak_memory(session_.model->device);
   metrics_->write(Json::Object{{"type", "train"},
                                {"step", state_.step},
-                               {"epoch", epoch},
+                               {"epoch", state_.data.epochs_done},
                                {"loss", r.loss},
                                {"grad_norm", r.grad_norm},
                                {"learning_rate", learning_rate},
@@ -227,10 +283,12 @@ void Trainer::record(const StepResult& r, double learning_rate, double seconds) 
                                {"step_seconds", seconds},
                                {"memory_bytes", memory}});
   run_seconds_ += seconds;
-  if (state_.step % config_.log.every_steps != 0 && state_.step != num_steps_) return;
+  if (state_.step % config_.log.every_steps != 0 && !is_last_step_) return;
+  const int64_t steps = is_last_step_ ? state_.step : std::max(num_steps_, state_.step);
   const double left = run_seconds_ / static_cast<double>(state_.step - resumed_step_) *
-                      static_cast<double>(num_steps_ - state_.step);
-  progress_.show({state_.step, num_steps_, r.loss, learning_rate, rate, memory, left});
+                      static_cast<double>(steps - state_.step);
+  progress_.show({state_.step, steps, is_estimate() && !is_last_step_, r.loss, learning_rate, rate,
+                  memory, left});
 }
 
 bool Trainer::evaluate_now() {
@@ -241,11 +299,9 @@ bool Trainer::evaluate_now() {
   if (state_.owes_evaluation) return false;
   const double loss = losses.mean();
   state_.last_eval_loss = loss;
-  const double epoch =
-      static_cast<double>(state_.step) / static_cast<double>(loader_->steps_per_epoch());
   metrics_->write(Json::Object{{"type", "eval"},
                                {"step", state_.step},
-                               {"epoch", epoch},
+                               {"epoch", state_.data.epochs_done},
                                {"loss", loss},
                                {"perplexity", std::exp(loss)},
                                {"target_tokens", losses.targets},
@@ -269,77 +325,6 @@ bool Trainer::evaluate_now() {
 bool Trainer::has_stopped_improving() const {
   return config_.eval.early_stopping_patience &&
          state_.evaluations_without_gain >= *config_.eval.early_stopping_patience;
-}
-
-void Trainer::write_final(const fs::path& folder) const {
-  StagedFolder staged(folder);
-  const Model& model = *session_.model;
-  if (session_.adapters) {
-    save_adapter(model, *session_.adapters, staged.path());
-    copy_tokenizer_files(model.folder, staged.path());
-  } else {
-    NamedTensors tensors;
-    for (const Param& p : model.params.all()) tensors.emplace_back(p.name, p.value);
-    save_model(model, tensors,
-               {model.decoder.dtype, model.decoder.spec.is_tied, config_.save.text_only},
-               staged.path());
-  }
-  staged.commit();
-}
-
-void Trainer::write_samples() {
-  if (config_.eval.samples == 0 || eval_documents_.empty() || !session_.tokenizer) return;
-  std::vector<std::vector<int32_t>> prompts;
-  std::vector<const Document*> used;
-  for (const Document& d : eval_documents_) {
-    if (static_cast<int64_t>(prompts.size()) == config_.eval.samples) break;
-    if (d.prompt.empty()) continue;
-    prompts.push_back(d.prompt_messages.is_null()
-                          ? session_.tokenizer->encode_ids(
-                                d.prompt, {.add_special_tokens = true, .parse_special = false})
-                          : encode_messages(session_, d.prompt_messages, {}));
-    used.push_back(&d);
-  }
-  if (prompts.empty()) return;
-  SamplingOptions sampling;
-  sampling.max_new_tokens = config_.eval.sample_max_new_tokens;
-  const auto generated = generate_batch(session_, prompts, sampling, end_tokens(session_));
-  std::string lines;
-  for (size_t i = 0; i < generated.size(); ++i) {
-    const Json prompt =
-        used[i]->prompt_messages.is_null() ? Json(used[i]->prompt) : used[i]->prompt_messages;
-    lines += Json(Json::Object{{"prompt", prompt},
-                               {"reference", used[i]->reference},
-                               {"generated", generated[i].text}})
-                 .dump() +
-             "\n";
-  }
-  replace_file(output_ / "samples.jsonl", lines);
-}
-
-void Trainer::finish() {
-  save_now();
-  write_final(output_ / "final");
-  write_samples();
-  metrics_->write(Json::Object{
-      {"type", "summary"},
-      {"steps", state_.step},
-      {"tokens", state_.tokens},
-      {"seconds", state_.seconds},
-      {"tokens_per_second",
-       state_.seconds > 0 ? static_cast<double>(state_.tokens) / state_.seconds : 0},
-      {"peak_memory_bytes", peak_memory(session_.model->device)},
-      {"best_eval_loss", state_.best_eval_loss ? Json(*state_.best_eval_loss) : Json()},
-      {"final_eval_loss", state_.last_eval_loss ? Json(*state_.last_eval_loss) : Json()}});
-  const int64_t measured = peak_memory(session_.model->device);
-  char text[96];
-  std::snprintf(
-      text, sizeof text, "planned %.2f GiB, measured %.2f GiB (%+.1f %%)",
-      static_cast<double>(planned_bytes_) / 0x1p30, static_cast<double>(measured) / 0x1p30,
-      100.0 * static_cast<double>(planned_bytes_ - measured) / static_cast<double>(measured));
-  log_info("memory     ", text);
-  log_info("done       ", state_.step, " steps in ", duration_text(state_.seconds), "; result in ",
-           (output_ / "final").string());
 }
 
 int train(const TrainOptions& options) {

@@ -14,7 +14,7 @@ namespace ft {
 class Trainer {
  public:
   /// train.learning_rate is a number here.
-  Trainer(RunConfig config, bool resume);
+  Trainer(RunConfig config, bool resume, uint64_t window_bytes = kWindowBytes);
   ~Trainer() = default;
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;
@@ -26,13 +26,20 @@ class Trainer {
   void prepare_data();
   /// Predicts the peak, which finish() compares with what was measured.
   void plan_run();
-  void report_start() const;
+  void make_borders();
+  void report_start();
+  void report_counts(const DataCounts& counts, const char* of) const;
+  /// Reads where to go on from; with the model in place, takes that up.
+  void find_checkpoint();
   void continue_from_checkpoint();
-  void check_inputs(const TrainState& before) const;
+  /// Notes fingerprints of what the run reads. Error (input) when a resumed one began with others.
+  void take_inputs(const Json& now);
   /// Warns when the disk has no room for what the run will leave.
   void check_space() const;
-  StepResult take_step(double rate);
-  [[noreturn]] void stop_at_bad_step(const Error& error, const std::vector<Batch>& batches);
+  std::optional<LoadedStep> load_step();
+  StepResult take_step(const std::vector<Batch>& batches, double rate);
+  /// `batches`: of the step that failed, none when the data did.
+  [[noreturn]] void stop_at_error(const Error& error, const std::vector<Batch>& batches);
   [[noreturn]] void stop_without_memory();
   int loop();
   int end_by_signal();
@@ -45,23 +52,27 @@ class Trainer {
   void finish();
   void write_final(const std::filesystem::path& folder) const;
   void write_samples();
-  bool is_evaluation_step(int64_t done) const;
+  /// Whether num_steps_ is one.
+  bool is_estimate() const;
+  bool is_evaluation_step() const;
 
   RunConfig config_;
   bool resume_;
+  uint64_t window_bytes_;
   std::filesystem::path output_;
+  std::optional<std::filesystem::path> checkpoint_;  ///< to resume from
   Session session_;
-  std::vector<Example> train_, eval_;
+  std::vector<Example> eval_;
   std::vector<Document> eval_documents_;
-  DataCounts counts_;
-  std::string format_;
   std::optional<Loader> loader_;
   std::optional<Optimizer> optimizer_;
   std::optional<CheckpointWriter> checkpoints_;
   std::optional<MetricsFile> metrics_;
   ProgressLine progress_;
   TrainState state_;
-  int64_t num_steps_ = 0, saved_step_ = -1, resumed_step_ = 0, planned_bytes_ = 0;
+  bool is_last_step_ = false;  ///< of the run, of the step before
+  int64_t num_steps_ = 0;      ///< with several windows an estimate
+  int64_t saved_step_ = -1, resumed_step_ = 0, planned_bytes_ = 0;
   double peak_rate_, run_seconds_ = 0;
 };
 

@@ -9,7 +9,7 @@ namespace {
 
 struct Run {
   std::string name;
-  bool recompute;
+  Recompute recompute;
 };
 class BackwardParity : public testing::TestWithParam<Run> {};
 
@@ -19,7 +19,8 @@ std::vector<Run> backward_runs() {
   for (const std::string& name : parity_cases(
            "C_backward", {"dora_llama", "full_gemma3", "full_llama", "lora_gemma3", "lora_llama",
                           "lora_modules_to_save_llama", "lora_qv_llama", "rslora_llama31"}))
-    for (const bool recompute : {false, true}) runs.push_back({name, recompute});
+    for (const Recompute recompute : {Recompute::kNothing, Recompute::kGateUp, Recompute::kBlocks})
+      runs.push_back({name, recompute});
   return runs;
 }
 
@@ -34,7 +35,7 @@ TEST_P(BackwardParity, Gradients) {
   } else {
     for (Param& p : model->params.all()) p.train();
   }
-  model->decoder.recompute_blocks = GetParam().recompute;
+  model->decoder.recompute = GetParam().recompute;
   const Batch batch =
       packed_rows(expected.at("input_ids"), expected.at("labels"), *info.get("doc_bounds"));
   const Tensor loss = sft_loss(*model, batch).div(static_cast<double>(batch.num_targets()));
@@ -45,7 +46,10 @@ TEST_P(BackwardParity, Gradients) {
 
 INSTANTIATE_TEST_SUITE_P(Cases, BackwardParity, testing::ValuesIn(backward_runs()),
                          [](const auto& run) {
-                           return run.param.name + (run.param.recompute ? "_recompute" : "");
+                           return run.param.name +
+                                  (run.param.recompute == Recompute::kBlocks   ? "_recompute"
+                                   : run.param.recompute == Recompute::kGateUp ? "_selective"
+                                                                               : "");
                          });
 
 class MergeParity : public testing::TestWithParam<const char*> {};

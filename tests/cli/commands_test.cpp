@@ -118,8 +118,8 @@ TEST(InspectCommand, JsonParses) {
   Keys args = run.with_eval().args({"--json"});
   args[0] = "inspect";
   const Json json = run_ok(args).json();
-  EXPECT_EQ(keys_of(json),
-            (Keys{"format", "counts", "eval_counts", "documents", "packing", "lengths"}));
+  EXPECT_EQ(keys_of(json), (Keys{"format", "windows", "counts", "eval_counts", "documents",
+                                 "packing", "lengths"}));
   EXPECT_EQ(json.get("format")->string(), "messages");
   EXPECT_EQ(json.get("documents")->array().size(), 3u);
   EXPECT_FALSE(fs::exists(run.out()));

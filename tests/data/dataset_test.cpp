@@ -13,12 +13,12 @@ Dataset made(const std::string& jsonl, const DataConfig& config, bool keep_empty
   const FakeTokenizer tokenizer;
   const ChatTemplate chat_template = test_template();
   const TemporaryFile file("a.jsonl", jsonl);
-  return make_dataset(read_rows({file.path()}),
+  return make_dataset(Rows({file.path()}),
                       {.config = config,
                        .tokenizer = &tokenizer,
                        .chat_template = &chat_template,
                        .vocab_size = tokenizer.size()},
-                      keep_empty);
+                      {.keep_empty = keep_empty});
 }
 
 std::string made_error(const std::string& jsonl, const DataConfig& config) {
@@ -103,7 +103,7 @@ TEST(Dataset, NothingToTrainOnIsAnError) {
 TEST(Dataset, TrainingDataDropsTheTexts) {
   const FakeTokenizer tokenizer;
   const DataConfig config;
-  const auto rows = read_rows({(test_data() / "samples" / "text.jsonl").string()});
+  const Rows rows({(test_data() / "samples" / "text.jsonl").string()});
   DataContext context{.config = config, .tokenizer = &tokenizer, .vocab_size = tokenizer.size()};
   const Dataset full = make_dataset(rows, context);
   context.keep_texts = false;
@@ -127,7 +127,7 @@ TEST(Dataset, DetectsTheFormatOfTheFirstRow) {
       {R"({"text": "a", "messages": null})", "text"},
       {R"({"input_ids": []})", "tokens"}};
   for (const auto& [line, format] : cases)
-    EXPECT_EQ(detect_format({{parse_json(line, "r"), "a.jsonl:1"}}, context), format) << line;
+    EXPECT_EQ(detect_format({parse_json(line, "r"), "a.jsonl:1"}, context), format) << line;
 }
 
 TEST(Dataset, WrongKeysAreErrorsWithASuggestion) {
@@ -178,7 +178,7 @@ TEST(Dataset, WhatAFormatCannotHonourIsAnError) {
   EXPECT_NE(made_error(R"({"prompt": "a", "completion": "b"})", config).find("are texts"),
             std::string::npos);
   const TemporaryFile file("b.jsonl", R"({"text": "a"})");
-  const auto rows = read_rows({file.path()});
+  const Rows rows({file.path()});
   const DataConfig plain;
   EXPECT_NE(error_of([&] { make_dataset(rows, {.config = plain}); }).find("has no tokenizer"),
             std::string::npos);
@@ -191,15 +191,15 @@ TEST(Dataset, WhatAFormatCannotHonourIsAnError) {
 
 TEST(Dataset, TokensNeedNoTokenizer) {
   const DataConfig config;
-  const auto rows = read_rows({(test_data() / "samples" / "tokens.jsonl").string()});
+  const Rows rows({(test_data() / "samples" / "tokens.jsonl").string()});
   const Dataset data = make_dataset(rows, {.config = config, .vocab_size = 12});
   EXPECT_EQ(data.row_of, (std::vector<int64_t>{0, 1, 2, 4}));
   EXPECT_EQ(data.counts.no_targets, 1);
 }
 
-std::vector<int64_t> numbers(const std::vector<Row>& rows) {
+std::vector<int64_t> numbers(const Rows& rows) {
   std::vector<int64_t> out;
-  for (const Row& row : rows) out.push_back(row.value.get("n")->integer());
+  for (size_t i = 0; i < rows.size(); ++i) out.push_back(rows[i].value.get("n")->integer());
   return out;
 }
 

@@ -42,7 +42,7 @@ struct Made {
                               .tokenizer = &tokenizer,
                               .chat_template = with_template ? &chat_template : nullptr,
                               .vocab_size = tokenizer.size()};
-    const std::string format = detect_format(rows, context);
+    const std::string format = detect_format(rows[0], context);
     for (const Row& row : rows) documents.push_back(make_document(row, format, context));
   }
   Seen operator[](size_t i) const { return seen(documents.at(i)); }
@@ -195,11 +195,10 @@ std::string row_error(const std::string& line, DataConfig config = {}, bool with
   const ChatTemplate chat_template = test_template();
   const TemporaryFile file("a.jsonl", "\n" + line);
   const std::string error = error_of([&] {
-    make_dataset(read_rows({file.path()}),
-                 {.config = config,
-                  .tokenizer = &tokenizer,
-                  .chat_template = with_template ? &chat_template : nullptr,
-                  .vocab_size = tokenizer.size()});
+    make_dataset(Rows({file.path()}), {.config = config,
+                                       .tokenizer = &tokenizer,
+                                       .chat_template = with_template ? &chat_template : nullptr,
+                                       .vocab_size = tokenizer.size()});
   });
   EXPECT_EQ(error.find('\n'), std::string::npos);
   return error.substr(error.find("a.jsonl") == std::string::npos ? 0 : error.find("a.jsonl"));

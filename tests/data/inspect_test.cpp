@@ -11,12 +11,12 @@ namespace {
 Inspection inspected(const std::string& name, RunConfig config, int64_t num_shown) {
   const FakeTokenizer tokenizer;
   const ChatTemplate chat_template = test_template();
-  const auto rows = read_rows({(test_data() / "samples" / name).string()});
-  const Dataset data = make_dataset(rows, {.config = config.data,
-                                           .tokenizer = &tokenizer,
-                                           .chat_template = &chat_template,
-                                           .vocab_size = tokenizer.size()});
-  return inspect_data(config, rows, data, nullptr, &tokenizer, num_shown);
+  WindowCut cut(Rows({(test_data() / "samples" / name).string()}), config);
+  const Dataset data = make_dataset(cut.all(), {.config = config.data,
+                                                .tokenizer = &tokenizer,
+                                                .chat_template = &chat_template,
+                                                .vocab_size = tokenizer.size()});
+  return inspect_data(config, cut, data, nullptr, &tokenizer, num_shown);
 }
 
 TEST(Inspect, ShowsWhatCarriesLoss) {

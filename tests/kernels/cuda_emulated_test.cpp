@@ -18,10 +18,6 @@ template <typename T = void>
 T* data(const Tensor& t) {
   return t.defined() ? static_cast<T*>(t.data_ptr()) : nullptr;
 }
-Tensor filled_like(const Tensor& x) {  // so that an element nobody writes shows
-  return ops::full(x.sizes(), NAN, x.scalar_type());
-}
-
 /// launch() makes fresh outputs; the same bits in both orders.
 std::vector<Tensor> in_both_orders(const std::function<std::vector<Tensor>()>& launch) {
   emulate::set_order(emulate::Order::kBackward);
@@ -43,7 +39,8 @@ using Op = std::function<Tensor(const std::vector<Tensor>&)>;
 /// Launches forward and backward for inputs and the output's gradient: output, gradients.
 using Launch = std::function<std::vector<Tensor>(const std::vector<Tensor>&, const Tensor&)>;
 
-void compare(const Op& op, const Launch& launch, const std::vector<Tensor>& wide_inputs) {
+void compare(const Op& op, const Launch& launch, const std::vector<Tensor>& wide_inputs,
+             double factor = 2) {
   for (const at::ScalarType dtype : kDtypes) {
     SCOPED_TRACE(toString(dtype));
     std::vector<Tensor> low, inputs;
@@ -55,104 +52,280 @@ void compare(const Op& op, const Launch& launch, const std::vector<Tensor>& wide
     const auto exact = output_and_gradients(op, inputs, at::kDouble);
     const auto twin = output_and_gradients(op, inputs, dtype);
     const Tensor dy = normal(twin[0].sizes(), 99).to(dtype);
-    expect_as_exact(in_both_orders([&] { return launch(low, dy); }), twin, exact);
+    expect_as_exact(in_both_orders([&] { return launch(low, dy); }), twin, exact, factor);
   }
 }
 
-TEST(CudaEmulated, RmsNorm) {
-  const std::vector<int64_t> shapes[] = {{1, 1},    {1, 7},    {3, 64}, {2, 257},
-                                         {5, 1000}, {2, 4099}, {513, 8}};  // past kNormPartials
+/// x in rows that are further apart than they are long.
+Tensor spaced(const Tensor& x) {
+  constexpr int64_t kSpare = 8;
+  const Tensor wide = ops::full({x.size(0), x.size(1) + kSpare}, NAN, x.scalar_type());
+  const Tensor rows = wide.narrow(1, 0, x.size(1));
+  rows.copy_(x);
+  return rows;
+}
+Tensor spaced_like(const Tensor& x) {
+  return spaced(ops::full(x.sizes(), NAN, x.scalar_type()));
+}
+emulated::Rows rows(const Tensor& t) {
+  if (!t.defined()) return {};
+  return {t.data_ptr(), t.stride(0)};
+}
+
+/// Which operands a residual norm has.
+struct NormCase {
+  bool adds, norms_addend, norms_sum, adds_one;
+};
+constexpr NormCase kNormCases[] = {{false, false, true, false}, {false, false, true, true},
+                                   {true, false, true, false},  {true, true, true, true},
+                                   {true, true, true, false},   {true, true, false, true}};
+
+std::vector<Tensor> launch_residual_norm(const NormCase& c, const std::vector<Tensor>& in,
+                                         const Tensor& grad) {
+  // in: x, then y, its weight and w, where they are.
+  size_t next = 1;
+  const Tensor x = spaced(in[0]), y = c.adds ? spaced(in[next++]) : Tensor(),
+               y_weight = c.norms_addend ? in[next++] : Tensor(),
+               w = c.norms_sum ? in[next++] : Tensor();
+  const int64_t R = x.size(0), C = x.size(1);
+  const Tensor sum = c.adds ? spaced_like(x) : Tensor(),
+               out = c.norms_sum ? spaced_like(x) : Tensor();
+  emulated::ResidualNorm p{.dtype = dtype_of(x),
+                           .rows = R,
+                           .width = C,
+                           .x = rows(x),
+                           .y = rows(y),
+                           .y_weight = data(y_weight),
+                           .w = data(w),
+                           .eps = 1e-6f,
+                           .adds_one = c.adds_one,
+                           .sum = rows(sum),
+                           .out = rows(out)};
+  EXPECT_EQ(emulated::residual_norm(p, {}), cudaSuccess);
+  const Tensor result = !c.adds        ? out.contiguous()
+                        : !c.norms_sum ? sum.contiguous()
+                                       : ops::cat({sum, out}, 1);
+  const auto float_like = [&](const Tensor& weight, at::IntArrayRef sizes) {
+    return weight.defined() ? ops::full(sizes, NAN, at::kFloat) : Tensor();
+  };
+  const Tensor dsum = c.adds ? spaced(grad.narrow(1, 0, C)) : Tensor(),
+               dout = c.norms_sum ? spaced(grad.narrow(1, grad.size(1) - C, C)) : Tensor();
+  const Tensor dx = c.norms_sum ? spaced_like(x) : dsum,
+               dy = c.norms_addend ? spaced_like(x) : Tensor();
+  const Tensor dw = float_like(w, {C}), dy_weight = float_like(y_weight, {C}),
+               partial = float_like(w, {emulated::kNormPartials, C}),
+               y_partial = float_like(y_weight, {emulated::kNormPartials, C});
+  emulated::ResidualNormBackward b{.dtype = dtype_of(x),
+                                   .rows = R,
+                                   .width = C,
+                                   .dsum = rows(dsum),
+                                   .dout = rows(dout),
+                                   .sum = rows(c.adds ? sum : x),
+                                   .y = rows(c.norms_addend ? y : Tensor()),
+                                   .w = data(w),
+                                   .y_weight = data(y_weight),
+                                   .eps = 1e-6f,
+                                   .adds_one = c.adds_one,
+                                   .dx = rows(dx),
+                                   .dy = rows(dy),
+                                   .dw = data<float>(dw),
+                                   .dy_weight = data<float>(dy_weight),
+                                   .partial = data<float>(partial),
+                                   .y_partial = data<float>(y_partial)};
+  EXPECT_EQ(emulated::residual_norm_backward(b, {}), cudaSuccess);
+  std::vector<Tensor> all = {result, dx.contiguous()};
+  if (c.adds) all.push_back((c.norms_addend ? dy : dx).contiguous());
+  if (c.norms_addend) all.push_back(dy_weight.to(x.scalar_type()));
+  if (c.norms_sum) all.push_back(dw.to(x.scalar_type()));
+  // Without the weights' gradients each row has a block of its own: the same bits.
+  b.dw = b.dy_weight = nullptr;
+  const Tensor again = c.norms_sum ? spaced_like(x) : dsum;
+  b.dx = rows(again);
+  EXPECT_EQ(emulated::residual_norm_backward(b, {}), cudaSuccess);
+  EXPECT_TRUE(same_bits(again.contiguous(), dx.contiguous()));
+  return all;
+}
+
+TEST(CudaEmulated, ResidualNorm) {
+  const std::vector<int64_t> shapes[] = {{1, 1},   {1, 7},    {3, 64},
+                                         {2, 257}, {5, 1000}, {513, 8}};  // past kNormPartials
+  // A weight's gradient is a sum over rows of rounded sums: one case's luck is another's.
+  constexpr double kSumFactor = 4;
   for (const auto& shape : shapes)
-    for (const bool adds_one : {false, true}) {
+    for (const NormCase& c : kNormCases) {
       SCOPED_TRACE(shape_text(shape));
-      const int64_t rows = shape[0], width = shape[1];
-      const NormSettings settings{1e-6, adds_one};
-      const Launch launch = [&](const std::vector<Tensor>& in, const Tensor& dy) {
-        const Tensor &x = in[0], &w = in[1];
-        const Tensor y = filled_like(x), dx = filled_like(x);
-        const Tensor dw = ops::full({width}, NAN, at::kFloat);
-        const Tensor partial = ops::full({emulated::kNormPartials, width}, NAN, at::kFloat);
-        const auto feps = static_cast<float>(settings.eps);
-        EXPECT_EQ(emulated::rms_norm(
-                      {dtype_of(x), rows, width, data(x), data(w), feps, adds_one, data(y)}, {}),
-                  cudaSuccess);
-        const emulated::RmsNormBackward p{dtype_of(x),
-                                          rows,
-                                          width,
-                                          data(dy),
-                                          data(x),
-                                          data(w),
-                                          feps,
-                                          adds_one,
-                                          data(dx),
-                                          data<float>(dw),
-                                          data<float>(partial)};
-        EXPECT_EQ(emulated::rms_norm_backward(p, {}), cudaSuccess);
-        return std::vector<Tensor>{y, dx, dw.to(w.scalar_type())};
+      std::vector<Tensor> inputs;
+      inputs.reserve(4);
+      inputs.push_back(normal(shape, 1));
+      if (c.adds) inputs.push_back(normal(shape, 2));
+      if (c.norms_addend) inputs.push_back(normal({shape[1]}, 3));
+      if (c.norms_sum) inputs.push_back(normal({shape[1]}, 4));
+      const Op op = [&](const std::vector<Tensor>& in) {
+        size_t next = 1;
+        const Tensor y = c.adds ? in[next++] : Tensor(),
+                     y_weight = c.norms_addend ? in[next++] : Tensor(),
+                     w = c.norms_sum ? in[next++] : Tensor();
+        const SumAndNorm r = residual_norm(in[0], y, y_weight, w, {1e-6, c.adds_one});
+        if (!c.adds) return r.norm;
+        return c.norms_sum ? ops::cat({r.sum, r.norm}, 1) : r.sum;
       };
-      compare([&](const std::vector<Tensor>& in) { return rms_norm(in[0], in[1], settings); },
-              launch, {normal(shape, 1), normal({width}, 2)});
+      compare(
+          op,
+          [&](const std::vector<Tensor>& in, const Tensor& dy) {
+            return launch_residual_norm(c, in, dy);
+          },
+          inputs, kSumFactor);
     }
 }
 
-TEST(CudaEmulated, RmsNormBackwardWithoutWeightGradient) {
-  const Tensor x = normal({3, 40}, 1).to(at::kFloat), w = normal({40}, 2).to(at::kFloat),
-               dy = normal({3, 40}, 3).to(at::kFloat), dx = filled_like(x), again = filled_like(x);
-  const Tensor dw = ops::empty({40}, at::kFloat),
-               partial = ops::empty({emulated::kNormPartials, 40}, at::kFloat);
-  emulated::RmsNormBackward p{dtype_of(x), 3,     40,       data(dy), data(x), data(w),
-                              1e-6f,       false, data(dx), nullptr,  nullptr};
-  emulated::rms_norm_backward(p, {});
-  p.dx = data(again);
-  p.dw = data<float>(dw);
-  p.partial = data<float>(partial);
-  emulated::rms_norm_backward(p, {});
-  EXPECT_TRUE(same_bits(dx, again));
+/// Queries and keys as columns of one matrix with other columns behind, rotated in place or, with
+/// norms, into a matrix of their own; the gradients go where the queries and keys were.
+std::vector<Tensor> launch_qk_rope(const std::vector<Tensor>& in, const Tensor& dy,
+                                   const Tensor& cos, const Tensor& sin, int64_t H, int64_t K) {
+  const int64_t N = in[0].size(0), D = in[0].size(2);
+  const bool normed = in.size() > 2;
+  const auto columns = [&](const Tensor& q, const Tensor& k) {
+    return spaced(ops::cat({q.reshape({N, H * D}), k.reshape({N, K * D})}, 1));
+  };
+  const auto keys = [&](const Tensor& both) {
+    return emulated::Rows{both.narrow(1, H * D, K * D).data_ptr(), both.stride(0)};
+  };
+  const auto heads = [&](const Tensor& both) { return both.reshape({N, H + K, D}); };
+  const Tensor from = columns(in[0], in[1]), to = normed ? spaced_like(from) : from;
+  emulated::QkRope p{.dtype = dtype_of(from),
+                     .tokens = N,
+                     .q_heads = H,
+                     .k_heads = K,
+                     .head_size = D,
+                     .q = rows(from),
+                     .k = keys(from),
+                     .q_weight = normed ? data(in[2]) : nullptr,
+                     .k_weight = normed ? data(in[3]) : nullptr,
+                     .eps = 1e-6f,
+                     .adds_one = true,
+                     .cos = data<float>(cos),
+                     .sin = data<float>(sin),
+                     .q_out = rows(to),
+                     .k_out = keys(to)};
+  EXPECT_EQ(emulated::qk_rope(p, {}), cudaSuccess);
+  std::vector<Tensor> all = {heads(to).clone()};
+  const Tensor grads = spaced(dy.reshape({N, (H + K) * D}));
+  const auto of_weight = [&](at::IntArrayRef sizes) {
+    return normed ? ops::full(sizes, NAN, at::kFloat) : Tensor();
+  };
+  const Tensor q_dw = of_weight({D}), k_dw = of_weight({D}),
+               q_partial = of_weight({emulated::kNormPartials, D}),
+               k_partial = of_weight({emulated::kNormPartials, D});
+  p.q_out = rows(from);
+  p.k_out = keys(from);
+  const emulated::QkRopeBackward b{.forward = p,
+                                   .dq = rows(grads),
+                                   .dk = keys(grads),
+                                   .q_dw = data<float>(q_dw),
+                                   .k_dw = data<float>(k_dw),
+                                   .q_partial = data<float>(q_partial),
+                                   .k_partial = data<float>(k_partial)};
+  EXPECT_EQ(emulated::qk_rope_backward(b, {}), cudaSuccess);
+  const Tensor back = heads(from);
+  all.push_back(back.narrow(1, 0, H).contiguous());
+  all.push_back(back.narrow(1, H, K).contiguous());
+  if (normed) all.push_back(q_dw.to(from.scalar_type()));
+  if (normed) all.push_back(k_dw.to(from.scalar_type()));
+  return all;
 }
 
-TEST(CudaEmulated, Rope) {
-  const std::vector<int64_t> shapes[] = {{1, 1, 2},   {3, 5, 6},   {7, 2, 64},
-                                         {2, 9, 128}, {2, 3, 256}, {4, 33, 34}};
-  for (const auto& shape : shapes) {
-    SCOPED_TRACE(shape_text(shape));
-    const Tensor angles = normal({shape[0], shape[2] / 2}, 3);
-    const Tensor cos = angles.cos().to(at::kFloat), sin = angles.sin().to(at::kFloat);
-    const Launch launch = [&](const std::vector<Tensor>& in, const Tensor& dy) {
-      const auto rotate = [&](const Tensor& x, float sign) {
-        Tensor y = filled_like(x);
-        const emulated::Rope p{dtype_of(x),      shape[0],         shape[1], shape[2], data(x),
-                               data<float>(cos), data<float>(sin), sign,     data(y)};
-        EXPECT_EQ(emulated::rope(p, {}), cudaSuccess);
-        return y;
+TEST(CudaEmulated, QkRope) {
+  struct Sizes {
+    int64_t N, H, K, D;
+  };
+  constexpr Sizes kSizes[] = {{1, 1, 1, 2},   {3, 5, 1, 6},    {7, 2, 2, 64}, {2, 9, 3, 128},
+                              {2, 3, 1, 256}, {4, 33, 11, 34}, {515, 1, 1, 4}};
+  for (const Sizes& s : kSizes)
+    for (const bool normed : {false, true}) {
+      SCOPED_TRACE(shape_text({s.N, s.H, s.K, s.D}));
+      const Tensor angles = normal({s.N, s.D / 2}, 3);
+      const Tensor cos = angles.cos().to(at::kFloat), sin = angles.sin().to(at::kFloat);
+      std::vector<Tensor> inputs = {normal({s.N, s.H, s.D}, 4), normal({s.N, s.K, s.D}, 5)};
+      if (normed) inputs.insert(inputs.end(), {normal({s.D}, 6), normal({s.D}, 7)});
+      const Op op = [&](const std::vector<Tensor>& in) {
+        const auto one = [&](const Tensor& x, size_t weight) {
+          return rope(normed ? rms_norm(x, in[weight], {1e-6, true}) : x, {cos, sin});
+        };
+        return ops::cat({one(in[0], 2), one(in[1], 3)}, 1);
       };
-      return std::vector<Tensor>{rotate(in[0], 1), rotate(dy, -1)};
-    };
-    compare([&](const std::vector<Tensor>& in) { return rope(in[0], cos, sin); }, launch,
-            {normal(shape, 4)});
-  }
+      compare(
+          op,
+          [&](const std::vector<Tensor>& in, const Tensor& dy) {
+            return launch_qk_rope(in, dy, cos, sin, s.H, s.K);
+          },
+          inputs);
+    }
+}
+
+/// What the forward pass makes comes out of the backward pass once more, over the gradient; gate's
+/// and up's gradients take their places.
+std::vector<Tensor> launch_gated_act(Activation activation, const std::vector<Tensor>& in,
+                                     const Tensor& dy,
+                                     const std::function<Tensor(const Tensor&)>& as) {
+  const Tensor gate = as(in[0]), up = as(in[1]),
+               y = as(ops::full(dy.sizes(), NAN, dy.scalar_type())), grad = as(dy);
+  emulated::GatedAct p{dtype_of(gate), gate.size(0), gate.size(1), activation,
+                       rows(gate),     rows(up),     rows(y)};
+  EXPECT_EQ(emulated::gated_act(p, {}), cudaSuccess);
+  p.y = rows(grad);
+  EXPECT_EQ(emulated::gated_act_backward({p, rows(grad), rows(gate), rows(up)}, {}), cudaSuccess);
+  EXPECT_TRUE(same_bits(grad.contiguous(), y.contiguous()));
+  return {y.contiguous(), gate.contiguous(), up.contiguous()};
 }
 
 TEST(CudaEmulated, GatedAct) {
-  const std::vector<int64_t> shapes[] = {{1, 1}, {1, 255}, {1, 256}, {1, 257}, {7, 1001}};
-  for (const Activation activation : {Activation::kSilu, Activation::kGeluTanh}) {
-    for (const auto& shape : shapes) {
-      SCOPED_TRACE(shape_text(shape));
-      const GridLimit limit(3);
-      const Launch launch = [&](const std::vector<Tensor>& in, const Tensor& dy) {
-        const Tensor &gate = in[0], &up = in[1];
-        const Tensor y = filled_like(gate), dgate = filled_like(gate), dup = filled_like(gate);
-        const emulated::GatedAct p{dtype_of(gate), gate.numel(), activation,
-                                   data(gate),     data(up),     data(y)};
-        EXPECT_EQ(emulated::gated_act(p, {}), cudaSuccess);
-        const emulated::GatedActBackward b{dtype_of(gate), gate.numel(), activation,  data(dy),
-                                           data(gate),     data(up),     data(dgate), data(dup)};
-        EXPECT_EQ(emulated::gated_act_backward(b, {}), cudaSuccess);
-        return std::vector<Tensor>{y, dgate, dup};
-      };
-      // Three times the usual spread: the tails of the activation count too.
-      compare([&](const std::vector<Tensor>& in) { return gated_act(in[0], in[1], activation); },
-              launch, {normal(shape, 5).mul(3), normal(shape, 6)});
-    }
+  const std::vector<int64_t> shapes[] = {{1, 1}, {1, 255}, {3, 256}, {2, 264}, {7, 1001}};
+  for (const Activation activation : {Activation::kSilu, Activation::kGeluTanh})
+    for (const auto& shape : shapes)
+      for (const bool is_spaced : {false, true}) {
+        SCOPED_TRACE(shape_text(shape));
+        compare([&](const std::vector<Tensor>& in) { return gated_act(in[0], in[1], activation); },
+                [&](const std::vector<Tensor>& in, const Tensor& dy) {
+                  return launch_gated_act(activation, in, dy, [&](const Tensor& t) {
+                    return is_spaced ? spaced(t) : t.clone();
+                  });
+                },
+                // Three times the usual spread: the tails of the activation count too.
+                {normal(shape, 5).mul(3), normal(shape, 6)});
+      }
+}
+
+TEST(CudaEmulated, BorderOfAdapters) {
+  const int64_t in = 20, outs[] = {5, 3, 9}, ranks[] = {4, 0, 2}, out = 17, rank = 6;
+  const Tensor a1 = normal({4, in}, 1).to(at::kFloat), b1 = normal({5, 4}, 2).to(at::kFloat),
+               a3 = normal({2, in}, 3).to(at::kFloat), b3 = normal({9, 2}, 4).to(at::kFloat);
+  for (const at::ScalarType dtype : kDtypes) {
+    const Tensor weights = normal({out, in}, 5).to(dtype);
+    const auto launch = [&] {
+      const Tensor m = ops::full({out + rank, in + rank}, NAN, dtype);
+      m.narrow(0, 0, out).narrow(1, 0, in).copy_(weights);
+      emulated::Border p{.dtype = dtype_of(m),
+                         .adapter_dtype = emulated::Dtype::kFloat32,
+                         .parts = 3,
+                         .in = in,
+                         .out = out,
+                         .stride = in + rank,
+                         .outs = {outs[0], outs[1], outs[2]},
+                         .ranks = {ranks[0], ranks[1], ranks[2]},
+                         .a = {data(a1), nullptr, data(a3)},
+                         .b = {data(b1), nullptr, data(b3)},
+                         .scales = {0.5f, 1.0f, 2.0f},
+                         .matrix = data(m)};
+      EXPECT_EQ(emulated::border(p, {}), cudaSuccess);
+      return std::vector<Tensor>{m};
+    };
+    const Tensor wanted = ops::zeros({out + rank, in + rank}, dtype);
+    wanted.narrow(0, 0, out).narrow(1, 0, in).copy_(weights);
+    wanted.narrow(0, out, 4).narrow(1, 0, in).copy_(a1);
+    wanted.narrow(0, out + 4, 2).narrow(1, 0, in).copy_(a3);
+    wanted.narrow(0, 0, 5).narrow(1, in, 4).copy_(b1.mul(0.5));
+    wanted.narrow(0, 8, 9).narrow(1, in + 4, 2).copy_(b3.mul(2));
+    EXPECT_TRUE(same_bits(in_both_orders(launch)[0], wanted));
   }
 }
 
@@ -265,12 +438,12 @@ TEST_P(CudaEmulatedAdamw, With8bitMomentsAsPlain) {
 INSTANTIATE_TEST_SUITE_P(All, CudaEmulatedAdamw, testing::ValuesIn(kAdamwCases), adamw_case_name);
 
 TEST(CudaEmulated, NothingToDoIsNoError) {
-  EXPECT_EQ(emulated::rms_norm(
-                {emulated::Dtype::kFloat32, 0, 8, nullptr, nullptr, 1e-6f, false, nullptr}, {}),
-            cudaSuccess);
-  EXPECT_EQ(emulated::gated_act(
-                {emulated::Dtype::kFloat16, 0, Activation::kSilu, nullptr, nullptr, nullptr}, {}),
-            cudaSuccess);
+  emulated::ResidualNorm norm{};
+  norm.width = 8;
+  EXPECT_EQ(emulated::residual_norm(norm, {}), cudaSuccess);
+  emulated::GatedAct act{};
+  act.width = 8;
+  EXPECT_EQ(emulated::gated_act(act, {}), cudaSuccess);
 }
 
 // The emulator itself: what it must not let pass.

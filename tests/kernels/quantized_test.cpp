@@ -97,21 +97,32 @@ TEST(Quantized, EmulatedCudaKernelAsThePlainTwin) {
   for (const QuantizedWeight& q : packed_matrices())
     for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16, at::kHalf})
       for (const auto order : {emulate::Order::kForward, emulate::Order::kBackward}) {
-        const Tensor y = ops::full({q.out, q.in}, NAN, dtype);
+        constexpr int64_t kSpare = 8;  // rows end before the next one begins
+        const Tensor wide = ops::full({q.out, q.in + kSpare}, NAN, dtype);
+        const Tensor y = wide.narrow(1, 0, q.in);
         const bool is_double = q.nested_map.defined();
         emulate::set_order(order);
         emulate::limit_grid(3);
-        ASSERT_EQ(emulated::dequantize(
-                      {name_of(dtype), name_of(q.stored), q.out * q.in, q.block_size,
-                       q.nested_block_size, bytes(q.codes), is_double ? nullptr : floats(q.absmax),
-                       is_double ? bytes(q.absmax) : nullptr, floats(q.nested_absmax),
-                       floats(q.nested_map), static_cast<float>(q.nested_offset),
-                       floats(q.code_map), y.data_ptr()},
-                      {}),
+        ASSERT_EQ(emulated::dequantize({name_of(dtype),
+                                        name_of(q.stored),
+                                        q.out * q.in,
+                                        q.block_size,
+                                        q.nested_block_size,
+                                        bytes(q.codes),
+                                        is_double ? nullptr : floats(q.absmax),
+                                        is_double ? bytes(q.absmax) : nullptr,
+                                        floats(q.nested_absmax),
+                                        floats(q.nested_map),
+                                        static_cast<float>(q.nested_offset),
+                                        floats(q.code_map),
+                                        q.in,
+                                        {wide.data_ptr(), q.in + kSpare}},
+                                       {}),
                   cudaSuccess);
         emulate::limit_grid(0);
         emulate::set_order(emulate::Order::kForward);
-        EXPECT_TRUE(same_bits(y, dequantize(q, dtype)));
+        EXPECT_TRUE(same_bits(y.contiguous(), dequantize(q, dtype)));
+        EXPECT_TRUE(wide.narrow(1, q.in, kSpare).isnan().all().item().toBool());
       }
 }
 

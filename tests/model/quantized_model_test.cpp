@@ -49,10 +49,10 @@ TEST_P(QuantizedModel, LogitsWithAdapter) {
 }
 
 TEST_P(QuantizedModel, Gradients) {
-  for (const bool recompute : {false, true}) {
+  for (const Recompute recompute : {Recompute::kNothing, Recompute::kGateUp, Recompute::kBlocks}) {
     const auto model = load();
     load_adapter(*model, folder_ / "adapter");
-    model->decoder.recompute_blocks = recompute;
+    model->decoder.recompute = recompute;
     const Batch batch = packed_rows(expected_.at("batch.input_ids"), expected_.at("batch.labels"),
                                     *info_.get("doc_bounds"));
     const Tensor loss = sft_loss(*model, batch).div(static_cast<double>(batch.num_targets()));

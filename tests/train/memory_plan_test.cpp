@@ -20,7 +20,8 @@ RunConfig small_run(const std::string& method) {
 
 MemoryPlan plan_of(const RunConfig& config, bool is_cuda = false) {
   const auto outline = outline_of_run(config);
-  return plan_memory(config, *outline, full_batch(config), is_cuda, 0);
+  return plan_memory(config, asked_recompute(config.train).value_or(Recompute::kBlocks), *outline,
+                     full_batch(config), is_cuda, 0);
 }
 
 TEST(MemoryPlan, CountsWeightsAndStateOfARealModel) {
@@ -30,10 +31,13 @@ TEST(MemoryPlan, CountsWeightsAndStateOfARealModel) {
   config.train.master_weights = "kahan";
   EXPECT_EQ(plan_of(config).weights, 2 * all);
   EXPECT_EQ(plan_of(config).optimizer, 10 * all);  // two float32 moments and 2 bytes carried along
+  EXPECT_EQ(plan_of(config).snapshot, 12 * all);   // of both, on the host
+  EXPECT_EQ(plan_of(config, /*is_cuda=*/true).snapshot, 0);
   config.train.master_weights = "float32";
   EXPECT_EQ(plan_of(config).optimizer, 12 * all);
   config.train.optimizer = "paged_adamw";
   EXPECT_EQ(plan_of(config).optimizer, 4 * all);
+  EXPECT_EQ(plan_of(config).snapshot, 0);
 }
 
 TEST(MemoryPlan, CountsTheAdapterThatTheRunWouldTrain) {
@@ -49,20 +53,38 @@ TEST(MemoryPlan, CountsTheAdapterThatTheRunWouldTrain) {
 
 TEST(MemoryPlan, OrdersWhatTakesMoreAndLess) {
   const RunConfig lora = small_run("lora");
-  RunConfig kept = lora, longer = lora, accumulated = lora, dora = lora;
-  kept.train.gradient_checkpointing = false;
+  RunConfig kept = lora, selective = lora, longer = lora, accumulated = lora, dora = lora;
+  kept.train.gradient_checkpointing = "false";
+  selective.train.gradient_checkpointing = "selective";
   longer.data.max_length = 4096;
   accumulated.train.gradient_accumulation_steps = 2;
   dora.lora.use_dora = true;
   for (const bool is_cuda : {false, true}) {
     const int64_t peak = plan_of(lora, is_cuda).peak();
-    EXPECT_GT(plan_of(kept, is_cuda).peak(), peak);
+    EXPECT_GT(plan_of(selective, is_cuda).peak(), peak);
+    EXPECT_GT(plan_of(kept, is_cuda).peak(), plan_of(selective, is_cuda).peak());
     EXPECT_GT(plan_of(longer, is_cuda).peak(), peak);
     EXPECT_GT(plan_of(accumulated, is_cuda).gradients, plan_of(lora, is_cuda).gradients);
     EXPECT_GT(plan_of(dora, is_cuda).adapter, plan_of(lora, is_cuda).adapter);
     EXPECT_GT(plan_of(small_run("full"), is_cuda).peak(), peak);
     EXPECT_LT(plan_of(small_run("qlora"), is_cuda).weights, plan_of(lora, is_cuda).weights);
   }
+}
+
+TEST(MemoryPlan, AutoTakesTheLeastRecomputationThatFits) {
+  const auto peaks = [](Recompute r) {
+    MemoryPlan plan;
+    plan.activations = r == Recompute::kNothing ? 30 : r == Recompute::kGateUp ? 20 : 10;
+    return plan;
+  };
+  EXPECT_EQ(choose_recompute(peaks, 30), Recompute::kNothing);
+  EXPECT_EQ(choose_recompute(peaks, 29), Recompute::kGateUp);
+  EXPECT_EQ(choose_recompute(peaks, 19), Recompute::kBlocks);
+  EXPECT_EQ(choose_recompute(peaks, 1), Recompute::kBlocks);
+  RunConfig config;
+  EXPECT_EQ(asked_recompute(config.train), std::nullopt);
+  config.train.gradient_checkpointing = "selective";
+  EXPECT_EQ(asked_recompute(config.train), Recompute::kGateUp);
 }
 
 }  // namespace

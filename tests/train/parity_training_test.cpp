@@ -15,7 +15,7 @@ TEST_P(TrainingParity, TwentySteps) {
   const Json info = read_json(folder / "case.json");
   const TensorMap expected = read_tensors(folder / "expected.safetensors");
   const auto model = load_model(folder / "model", at::kFloat, at::kCPU);
-  model->decoder.recompute_blocks = true;
+  model->decoder.recompute = Recompute::kBlocks;
   std::optional<AdapterSet> adapters;
   if (fs::exists(folder / "adapter")) {
     adapters = load_adapter(*model, folder / "adapter");

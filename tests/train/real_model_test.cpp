@@ -191,7 +191,7 @@ TEST(RealModel, LoraThirtySteps) {
   const Json info = read_json(reference / "case.json");
   const auto model = load_model(real_model(kModel), at::kFloat, at::kCPU);
   AdapterSet adapters = load_adapter(*model, reference / "adapter_init");
-  model->decoder.recompute_blocks = true;
+  model->decoder.recompute = Recompute::kBlocks;
   RunConfig config = real_config(kModel);
   const Json& o = *info.get("optimizer");
   config.train.weight_decay = o.get("weight_decay")->number();

@@ -12,7 +12,7 @@ FT_FUZZ(data) {
   const ft::DataContext context{
       .config = config, .tokenizer = &tokenizer, .chat_template = &*chat, .vocab_size = 320};
   const ft::Dataset set =
-      ft::make_dataset(ft::read_rows({ft::fuzz_file("d.jsonl", data).string()}), context);
+      ft::make_dataset(ft::Rows({ft::fuzz_file("d.jsonl", data).string()}), context);
   int64_t targets = 0;
   for (const ft::Document& d : set.documents) {
     const ft::Example& e = d.example;

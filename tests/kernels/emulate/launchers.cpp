@@ -6,6 +6,7 @@
 #include "kernels/adamw8bit.cu"
 #include "kernels/cross_entropy.cu"
 #include "kernels/gated_act.cu"
+#include "kernels/linear_border.cu"
 #include "kernels/quantized.cu"
 #include "kernels/rms_norm.cu"
 #include "kernels/rope.cu"

@@ -1,0 +1,55 @@
+// LoRA without passes of its own (CUDA). The frozen weights of layers that share an input lie in
+// one matrix M with their adapters around them:
+//
+//   [ W_1  s B_1    0   ]        X' = [ X  X A_1^T  X A_2^T ]      Y  = X' [ W  sB ]^T
+//   [ W_2    0    s B_2 ]        G' = [ dY  s dY_1 B_1  s dY_2 B_2 ]   dX = G' [ W ; A ]
+//   [ A_1    0      0   ]
+//   [ A_2    0      0   ]
+//
+// so that the adapter is part of the big product's sum, with its one rounding; only X A^T and dY sB
+// are products of their own, written beside X and dY where those left room. s, A and B are written
+// into M when they have changed.
+#pragma once
+
+#include "kernels/linear_group.h"
+
+namespace ft {
+
+class LinearBorder {
+ public:
+  /// Dense weights move into the matrix, of their dtype: `*weights[i]` becomes a view of it. Those
+  /// in four bits (`*weights[i]` undefined, parts[i].w.quantized) are put there at each use.
+  LinearBorder(const std::vector<LinearPart>& parts, const std::vector<Tensor*>& weights,
+               at::ScalarType dtype);
+
+  /// Whether these parts are the ones, as they were, and go this way: no dropout, no DoRA, no
+  /// weight that is trained.
+  bool takes(const std::vector<LinearPart>& parts) const;
+  /// M [out + rank, in + rank] with the adapters of now.
+  Tensor matrix(const std::vector<LinearPart>& parts);
+
+  int64_t in() const { return in_; }
+  int64_t out() const { return out_; }
+  int64_t rank() const { return rank_; }
+  /// Of a part: its first output, and its first column of X A^T.
+  int64_t first_out(size_t i) const { return outs_[i]; }
+  int64_t first_rank(size_t i) const { return ranks_[i]; }
+  int64_t out_of(size_t i) const { return outs_[i + 1] - outs_[i]; }
+  int64_t rank_of(size_t i) const { return ranks_[i + 1] - ranks_[i]; }
+
+ private:
+  void write_adapters(const std::vector<LinearPart>& parts, const Tensor& matrix) const;
+
+  at::ScalarType dtype_;
+  int64_t in_ = 0, out_ = 0, rank_ = 0;
+  std::vector<int64_t> outs_ = {0}, ranks_ = {0};  ///< running sums
+  Tensor matrix_;                                  ///< undefined where weights are in four bits
+  uint64_t updates_ = 0;                           ///< of the adapters in it
+  int64_t versions_ = -1;
+};
+
+/// Neighbouring columns of one matrix as that matrix with `spare` more columns behind: the memory
+/// they lie in where it has that form, else a copy with that room.
+Tensor with_spare(const std::vector<Tensor>& columns, int64_t spare);
+
+}  // namespace ft
