@@ -256,6 +256,48 @@ FT_INLINE void cross_entropy_body(RowRange r, T* logits, const int64_t* targets,
   }
 }
 
+/// Sums of dimensions stay in registers, a stretch of them at a time.
+template <typename T>
+FT_INLINE void attend_one_body(const CachedHead& h, const T* q, const T* k, const T* v,
+                               float* scores, T* out) {
+  float top = -INFINITY;
+  for (int64_t j = 0; j < h.keys; ++j) {
+    const T* key = k + j * h.dim;
+    float dot = 0;
+#pragma omp simd reduction(+ : dot)
+    for (int64_t i = 0; i < h.dim; ++i) dot += to_float(q[i]) * to_float(key[i]);
+    float score = dot * h.scale;
+    if (h.softcap != 0) score = h.softcap * std::tanh(score / h.softcap);
+    scores[j] = score;
+    top = std::max(top, score);
+  }
+  float total = 0;
+#pragma omp simd reduction(+ : total)
+  for (int64_t j = 0; j < h.keys; ++j) {
+    scores[j] = fast_exp(scores[j] - top);
+    total += scores[j];
+  }
+  constexpr int64_t kStretch = 64;
+  const float inverse = 1.0f / total;
+  for (int64_t begin = 0; begin < h.dim; begin += kStretch) {
+    const int64_t count = std::min(kStretch, h.dim - begin);
+    float sums[kStretch] = {};
+    if (count == kStretch) {
+      for (int64_t j = 0; j < h.keys; ++j) {
+        const T* value = v + j * h.dim + begin;
+        const float p = scores[j];
+#pragma omp simd
+        for (int64_t i = 0; i < kStretch; ++i) sums[i] += p * to_float(value[i]);
+      }
+    } else {
+      for (int64_t j = 0; j < h.keys; ++j)
+        for (int64_t i = 0; i < count; ++i)
+          sums[i] += scores[j] * to_float(v[j * h.dim + begin + i]);
+    }
+    for (int64_t i = 0; i < count; ++i) store(&out[begin + i], sums[i] * inverse);
+  }
+}
+
 template <typename T>
 FT_INLINE void add_body(RowRange r, const T* x, T* y) {
 #pragma omp simd
@@ -392,6 +434,15 @@ FT_INLINE double sum_of_squares_body(const T* x, int64_t n) {
   void cross_entropy(RowRange r, T* logits, const int64_t* targets, float* losses,                 \
                      bool overwrite) {                                                             \
     cross_entropy_##T(r, logits, targets, losses, overwrite);                                      \
+  }                                                                                                \
+  FT_CLONES static void attend_one_##T(const CachedHead& head, const T* q, const T* k, const T* v, \
+                                       float* scores, T* out) {                                    \
+    attend_one_body(head, q, k, v, scores, out);                                                   \
+  }                                                                                                \
+  template <>                                                                                      \
+  void attend_one(const CachedHead& head, const T* q, const T* k, const T* v, float* scores,       \
+                  T* out) {                                                                        \
+    attend_one_##T(head, q, k, v, scores, out);                                                    \
   }                                                                                                \
   FT_CLONES static void scale_columns_##T(RowRange r, const T* x, const T* z, const float* f,      \
                                           T* y, float* dots) {                                     \

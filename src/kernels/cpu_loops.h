@@ -60,6 +60,14 @@ void gated_act_backward(RowRange r, const T* dy, const T* gate, const T* up, T* 
 /// logits [rows, V] -> losses [rows]; with `overwrite` the logits become softmax - onehot(target).
 template <typename T>
 void cross_entropy(RowRange r, T* logits, const int64_t* targets, float* losses, bool overwrite);
+/// One query of a head against `keys` keys and values, rows of D end to end;
+/// scores: scratch [keys]. out [D].
+struct CachedHead {
+  int64_t keys, dim;
+  float scale, softcap;  ///< AttentionSettings
+};
+template <typename T>
+void attend_one(const CachedHead& head, const T* q, const T* k, const T* v, float* scores, T* out);
 /// y = x * f column by column (f [width]); with `dots` (float32 [width], added to) also the sums
 /// over the rows of x * z.
 template <typename T>

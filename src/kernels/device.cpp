@@ -20,6 +20,8 @@ bool load_cuda() {
   // The driver's own library is the test: without it libtorch_cuda would load and find no device.
   void* driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
   if (!driver) return false;
+  // Segments that grow instead of new ones beside them: long and short rows leave no holes.
+  setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True", /*overwrite=*/0);
   for (const char* name : {"libc10_cuda.so", "libtorch_cuda.so"})
     if (!dlopen(name, RTLD_NOW | RTLD_GLOBAL)) return false;
   return at::globalContext().hasCUDA();

@@ -120,6 +120,16 @@ struct GatedActBackward {
 };
 FT_LAUNCHER(gated_act_backward, GatedActBackward);
 
+struct DropoutMask {
+  Dtype dtype;
+  int64_t count;
+  uint64_t key;  ///< element i is dropped when the upper half of mix64(key ^ i) is below the limit
+  uint64_t limit;
+  float kept;  ///< what the others are
+  void* mask;
+};
+FT_LAUNCHER(dropout_mask, DropoutMask);
+
 struct CrossEntropy {
   Dtype dtype;
   int64_t rows, width;

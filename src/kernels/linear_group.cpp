@@ -59,10 +59,15 @@ Tensor reference(const Tensor& x, const LinearPart& p) {
   if (p.lora.dropout > 0)
     dropped = x.mul(
         dropout_mask(x.size(0), x.size(1), p.lora.dropout, p.lora.dropout_key, dtype, x.device()));
-  const Tensor down = ops::linear(dropped, p.lora.a.to(dtype)),
-               up = ops::linear(down, p.lora.b.to(dtype));
-  if (!p.magnitude.defined()) return ops::linear(x, w, bias).add(up, p.lora.scale);
-  const Tensor base = ops::linear(dropped, w);
+  const Tensor down = ops::linear(dropped, p.lora.a.to(dtype));
+  if (!p.magnitude.defined()) {  // one sum with one rounding: see above
+    const auto wide = wide_dtype(x);
+    const Tensor whole =
+        ops::linear(x.to(wide), w.to(wide), bias ? OptTensor(bias->to(wide)) : bias)
+            .add(ops::linear(down.to(wide), p.lora.b.to(dtype).to(wide)), p.lora.scale);
+    return whole.to(dtype);
+  }
+  const Tensor base = ops::linear(dropped, w), up = ops::linear(down, p.lora.b.to(dtype));
   Tensor y = base.add(up, p.lora.scale).mul(p.magnitude.div(p.norm)).to(dtype);
   if (p.lora.dropout > 0) y = y.add(ops::linear(x, w).sub(base));
   return bias ? y.add(*bias) : y;

@@ -165,6 +165,8 @@ struct DotTerm {
   int64_t x_ld, w_ld, inner;
 };
 
+constexpr int64_t kAhead = 2;  // columns are asked for so many groups before they are used
+
 /// Columns [n, n + kCols) of all rows.
 template <int kRows, int kCols>
 FT_VECTOR void dot_columns(const std::vector<DotTerm>& terms, int64_t n, const Result& out) {
@@ -183,7 +185,10 @@ FT_VECTOR void dot_columns(const std::vector<DotTerm>& terms, int64_t n, const R
       __m512bh x[kRows];
       for (int r = 0; r < kRows; ++r) x[r] = load(t.x + r * t.x_ld + k, mask);
       for (int c = 0; c < kCols; ++c) {
-        const __m512bh w = load(t.w + (n + c) * t.w_ld + k, mask);
+        const uint16_t* row = t.w + (n + c) * t.w_ld + k;
+        // Rows are short: the processor foresees little of them. Past the end it does no harm.
+        _mm_prefetch(row + kAhead * kCols * t.w_ld, _MM_HINT_T0);
+        const __m512bh w = load(row, mask);
         for (int r = 0; r < kRows; ++r) sums[r][c] = _mm512_dpbf16_ps(sums[r][c], x[r], w);
       }
     }

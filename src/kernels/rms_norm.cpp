@@ -183,22 +183,23 @@ SumAndNorm residual_norm(const Tensor& x, const Tensor& y, const Tensor& y_weigh
         forward(t, settings);
         saved.tensors = {w.defined() ? (y.defined() ? t.sum : x) : Tensor(), w,
                          y_weight.defined() ? y : Tensor(), y_weight};
-        if (!y.defined()) return {t.out};
-        if (!w.defined()) return {t.sum};
-        return {t.sum, t.out};
+        // x itself is an output too: the two shares of its gradient are added here, in float32.
+        std::vector<Tensor> result = {y.defined() ? t.sum : x};
+        if (w.defined()) result.push_back(t.out);
+        return result;
       },
-      [settings, adds = y.defined(), norms = w.defined(), spare = spare.of_gradient](
-          const std::vector<Tensor>& grads, const Saved& saved) {
+      [settings, norms = w.defined(), spare = spare.of_gradient](const std::vector<Tensor>& grads,
+                                                                 const Saved& saved) {
         Gradients g;
         g.sum = saved.tensors[0];
         g.w = saved.tensors[1];
         g.y = saved.tensors[2];
         g.y_weight = saved.tensors[3];
-        if (adds) g.dsum = grads[0];
-        if (norms) g.dout = grads.back();
+        g.dsum = grads[0];
+        if (norms) g.dout = grads[1];
         return backward(std::move(g), saved.needs, spare, settings);
       });
-  return {y.defined() ? outputs[0] : x, w.defined() ? outputs.back() : Tensor()};
+  return {outputs[0], w.defined() ? outputs[1] : Tensor()};
 }
 
 void rms_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& w,

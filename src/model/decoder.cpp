@@ -7,6 +7,7 @@
 
 #include "base/seed.h"
 #include "kernels/autograd.h"
+#include "kernels/matrix_unit.h"
 
 namespace ft {
 namespace {
@@ -59,7 +60,9 @@ Tensor Decoder::forward(const Sequence& sequence) const {
 }
 
 Tensor Decoder::logits(const Tensor& h) const {
-  return soft_cap(ops::linear(h, head->value.to(h.scalar_type())), spec.logit_softcap);
+  const at::NoGradGuard guard;
+  return soft_cap(multiply({{Packed(h.contiguous()), {head->value.to(h.scalar_type()), true}}}),
+                  spec.logit_softcap);
 }
 
 std::vector<Linear*> Decoder::linears() {

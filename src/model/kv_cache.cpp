@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "kernels/attention.h"
+#include "kernels/dispatch.h"
 
 namespace ft {
 namespace {
@@ -26,6 +27,26 @@ Tensor attend_cached(const Tensor& q, const Tensor& keys, const Tensor& values, 
 }
 
 }  // namespace
+
+/// One new token by the loops of the CPU. q and out [1, H, D]; keys and values [K, L, D], rows
+/// dense.
+void attend_one_token(const Tensor& q, const Tensor& keys, const Tensor& values, const Tensor& out,
+                      const AttentionSettings& settings) {
+  const int64_t H = q.size(1), D = q.size(2), group = H / keys.size(0);
+  const cpu::CachedHead head{keys.size(1), D, static_cast<float>(settings.scale),
+                             static_cast<float>(settings.softcap)};
+  cpu::with_type(q, [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    cpu::parallel_rows(H, head.keys * D, [&](int64_t begin, int64_t end) {
+      std::vector<float> scores(static_cast<size_t>(head.keys));
+      for (int64_t h = begin; h < end; ++h)
+        cpu::attend_one<T>(head, cpu::data<T>(q) + h * D,
+                           cpu::data<T>(keys) + h / group * keys.stride(0),
+                           cpu::data<T>(values) + h / group * values.stride(0), scores.data(),
+                           cpu::data<T>(out) + h * D);
+    });
+  });
+}
 
 KvCache::KvCache(const ModelSpec& spec, int64_t num_sequences, int64_t capacity,
                  at::ScalarType dtype, at::Device device)
@@ -59,8 +80,12 @@ Tensor KvCache::attend(int64_t layer, const Tensor& q, const Tensor& k, const Te
         settings.window == 0 ? 0 : std::max<int64_t>(0, seen + 1 - settings.window);
     const Tensor keys = all_keys.narrow(1, first, seen + T - first);
     const Tensor values = all_values.narrow(1, first, seen + T - first);
-    out.narrow(0, begin, T)
-        .copy_(attend_cached(q.narrow(0, begin, T), keys, values, seen, first, settings));
+    if (T == 1 && use_cpu_loops(q) && keys.scalar_type() == q.scalar_type()) {
+      attend_one_token(q.narrow(0, begin, 1), keys, values, out.narrow(0, begin, 1), settings);
+    } else {
+      out.narrow(0, begin, T)
+          .copy_(attend_cached(q.narrow(0, begin, T), keys, values, seen, first, settings));
+    }
   }
   return fresh ? attention(q, k, v, documents, settings) : out;
 }

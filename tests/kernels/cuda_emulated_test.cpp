@@ -295,6 +295,23 @@ TEST(CudaEmulated, GatedAct) {
       }
 }
 
+TEST(CudaEmulated, DropoutMask) {
+  for (const at::ScalarType dtype : kDtypes) {
+    const Tensor wanted = dropout_mask(7, 101, 0.3, 99, dtype, at::kCPU);
+    const GridLimit limit(2);
+    const auto launch = [&] {
+      const Tensor mask = ops::full({7, 101}, NAN, dtype);
+      EXPECT_EQ(emulated::dropout_mask(
+                    {dtype_of(mask), mask.numel(), 99, static_cast<uint64_t>(0.3 * 0x1p32),
+                     static_cast<float>(1 / 0.7), data(mask)},
+                    {}),
+                cudaSuccess);
+      return std::vector<Tensor>{mask};
+    };
+    EXPECT_TRUE(same_bits(in_both_orders(launch)[0], wanted));
+  }
+}
+
 TEST(CudaEmulated, BorderOfAdapters) {
   const int64_t in = 20, outs[] = {5, 3, 9}, ranks[] = {4, 0, 2}, out = 17, rank = 6;
   const Tensor a1 = normal({4, in}, 1).to(at::kFloat), b1 = normal({5, 4}, 2).to(at::kFloat),

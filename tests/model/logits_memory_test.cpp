@@ -48,11 +48,12 @@ class Probe : public c10::Allocator {
   c10::Allocator* before_;
 };
 
-std::unique_ptr<Model> narrow_model(at::ScalarType dtype, double softcap, bool is_tied) {
+std::unique_ptr<Model> narrow_model(at::ScalarType dtype, double softcap, bool is_tied,
+                                    int64_t vocab = kVocab) {
   const Json config = parse_json(str(R"({"model_type": "llama", "hidden_size": )", kWidth,
                                      R"(, "intermediate_size": 8, "num_hidden_layers": 1,
       "num_attention_heads": 1, "vocab_size": )",
-                                     kVocab, "}"),
+                                     vocab, "}"),
                                  "config");
   auto model = std::make_unique<Model>();
   ModelSpec spec = make_spec(config, "config");
@@ -62,21 +63,21 @@ std::unique_ptr<Model> narrow_model(at::ScalarType dtype, double softcap, bool i
     model->params.add(name, normal(sizes, model->params.all().size()).to(dtype));
   };
   const std::string layer = "model.layers.0.";
-  add("model.embed_tokens.weight", {kVocab, kWidth});
+  add("model.embed_tokens.weight", {vocab, kWidth});
   for (const char* module : {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
                              "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"})
     add(layer + module + ".weight", {kWidth, kWidth});
   for (const char* module : {"input_layernorm", "post_attention_layernorm"})
     add(layer + module + ".weight", {kWidth});
   add("model.norm.weight", {kWidth});
-  if (!is_tied) add("lm_head.weight", {kVocab, kWidth});
+  if (!is_tied) add("lm_head.weight", {vocab, kWidth});
   model->decoder = make_decoder(spec, model->params, dtype);
   return model;
 }
 
-Batch long_batch() {
+Batch long_batch(int64_t tokens = kTokens, int64_t vocab = kVocab) {
   std::vector<int32_t> ids;
-  for (int64_t i = 0; i < kTokens; ++i) ids.push_back(static_cast<int32_t>(i * 7919 % kVocab));
+  for (int64_t i = 0; i < tokens; ++i) ids.push_back(static_cast<int32_t>(i * 7919 % vocab));
   return single_document(ids);
 }
 
@@ -124,6 +125,30 @@ INSTANTIATE_TEST_SUITE_P(
                     LogitsCase{"float32_full_capped", at::kFloat, 30, true, false},
                     LogitsCase{"float32_plain", at::kFloat, 0, true, true}),
     [](const auto& c) { return std::string(c.param.name); });
+
+/// Attention over one document of 8192 tokens: its scores would be 128 MiB in bfloat16 for the one
+/// head, its mask 64 MiB. Every way that attention goes on the CPU, forward and backward.
+TEST(AttentionMemory, NothingIsAsLargeAsTheSquareOfTheTokens) {
+  constexpr int64_t kLong = 8192, kSmallVocab = 64;
+  for (const at::ScalarType dtype : {at::kBFloat16, at::kFloat})
+    for (const double softcap : {0.0, 30.0})
+      for (const auto mode : {KernelMode::kAuto, KernelMode::kNoMatrixUnit}) {
+        SCOPED_TRACE(testing::Message() << toString(dtype) << ", soft cap " << softcap);
+        set_kernel_mode(mode);
+        const auto model = narrow_model(dtype, 0, true, kSmallVocab);
+        model->decoder.spec.attention_softcap = softcap;
+        for (Param& p : model->params.all()) p.train();
+        const Batch batch = long_batch(kLong, kSmallVocab);
+        const Probe probe;
+        const size_t before = Probe::alive;
+        Probe::peak = before;
+        run_backward(sft_loss(*model, batch));
+        EXPECT_LE(Probe::peak - before, size_t{48} << 20);
+        EXPECT_GE(Probe::peak - before, size_t{1} << 20);  // the probe sees the step
+        for (Param& p : model->params.all()) p.value.mutable_grad() = Tensor();
+        set_kernel_mode(KernelMode::kAuto);
+      }
+}
 
 }  // namespace
 }  // namespace ft

@@ -5,6 +5,7 @@
 #include "kernels/adamw.cu"
 #include "kernels/adamw8bit.cu"
 #include "kernels/cross_entropy.cu"
+#include "kernels/dropout.cu"
 #include "kernels/gated_act.cu"
 #include "kernels/linear_border.cu"
 #include "kernels/quantized.cu"
