@@ -179,7 +179,6 @@ void CheckpointWriter::write(const TrainState& s, const NamedTensors& trained,
                    {"owes_evaluation", s.owes_evaluation},
                    {"threads", s.threads},
                    {"device", s.device},
-                   {"recompute", s.recompute},
                    {"data", to_json(s.data)},
                    {"inputs", s.inputs},
                    {"config", s.config}};
@@ -242,7 +241,6 @@ TrainState load_state(const fs::path& folder) {
   s.owes_evaluation = get_bool(json, "owes_evaluation", where).value_or(false);
   s.threads = get_int(json, "threads", where).value_or(0);
   s.device = get_string(json, "device", where).value_or("");
-  s.recompute = get_string(json, "recompute", where).value_or("");
   s.config = get_string(json, "config", where).value_or("");
   const Json *data = json.get_set("data"), *inputs = json.get_set("inputs");
   if (!data || !inputs)

@@ -1,6 +1,6 @@
 // Resumable state: checkpoints/step-N/, written whole or not at all.
 //   state.json             step, tokens, best eval loss, the place in the data, what the run was
-//                          (config, inputs, threads, device, recompute)
+//                          (config, inputs, threads, device)
 //   trained.safetensors    every trained tensor in its own dtype
 //   optimizer.safetensors  AdamW's state
 //   manifest.json          size and checksum of each file; written last
@@ -29,7 +29,6 @@ struct TrainState {
   std::string config;  ///< to_yaml of the run
   int64_t threads = 0;
   std::string device;
-  std::string recompute;  ///< what train.gradient_checkpointing came to
   LoaderPosition data;
   Json inputs = Json::Object{};  ///< key of the configuration -> fingerprint of what it names
 };

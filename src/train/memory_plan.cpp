@@ -336,11 +336,6 @@ const char* text_of(Recompute recompute) {
   return "";
 }
 
-const char* key_of(Recompute recompute) {
-  constexpr const char* kKeys[] = {"false", "selective", "true"};
-  return kKeys[static_cast<size_t>(recompute)];
-}
-
 MemoryPlan plan_memory(const RunConfig& config, Recompute recompute, Model& outline,
                        const BatchSize& batch, bool is_cuda, int64_t program_bytes) {
   const int64_t multiple = is_cuda ? 1 : kRowMultiple;

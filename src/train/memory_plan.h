@@ -44,8 +44,6 @@ std::optional<Recompute> asked_recompute(const TrainConfig& train);
 /// What auto comes to: the least of it whose plan stays within `memory` bytes, else all.
 Recompute choose_recompute(const std::function<MemoryPlan(Recompute)>& plan, int64_t memory);
 const char* text_of(Recompute recompute);
-/// As train.gradient_checkpointing has it.
-const char* key_of(Recompute recompute);
 /// The share of the usable memory that auto fills.
 inline constexpr double kShareForAuto = 0.9;
 

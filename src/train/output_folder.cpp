@@ -16,8 +16,8 @@ constexpr const char* kResults[] = {"config.yaml", "metrics.jsonl", "samples.jso
                                     "tensorboard", "checkpoints",   "best",          "final"};
 
 /// Settings that a resumed run may change: how long it goes on, what is computed again instead of
-/// kept (the same numbers but for the last bits), what is measured and what is written.
-/// eval.max_examples is none of them: losses before and after could not be compared.
+/// kept (the same numbers), what is measured and what is written. eval.max_examples is none of
+/// them: losses before and after could not be compared.
 bool may_change(const std::string& key) {
   return key.starts_with("log.") || key.starts_with("save.") || key == "output_dir" ||
          key == "train.epochs" || key == "train.max_steps" ||

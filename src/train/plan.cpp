@@ -64,6 +64,12 @@ constexpr Way kWays[] = {{"full", "full", false},
                          {"qlora", "qlora", false}};
 
 constexpr Recompute kRecomputes[] = {Recompute::kNothing, Recompute::kGateUp, Recompute::kBlocks};
+/// As train.gradient_checkpointing has it.
+const char* key_of(Recompute r) {
+  constexpr const char* kKeys[] = {"false", "selective", "true"};
+  return kKeys[static_cast<size_t>(r)];
+}
+
 const char* name_of(const RunConfig& c) {
   for (const Way& w : kWays)
     if (c.method == w.method && (c.method == "full" || c.lora.use_dora == w.use_dora))

@@ -84,20 +84,11 @@ void Trainer::plan_run() {
   const auto plan = [&](Recompute recompute) {
     return plan_memory(config_, recompute, *outline, batch, model.device.is_cuda(), program);
   };
-  // Another choice gives other last bits: auto is what it was when the run began.
-  TrainConfig train = config_.train;
-  if (checkpoint_ && train.gradient_checkpointing == "auto")
-    train.gradient_checkpointing = state_.recompute;
-  const auto asked = asked_recompute(train);
+  const auto asked = asked_recompute(config_.train);
   const auto usable = static_cast<double>(usable_memory(model.device));
   model.decoder.recompute =
       asked ? *asked : choose_recompute(plan, static_cast<int64_t>(kShareForAuto * usable));
   planned_bytes_ = plan(model.decoder.recompute).peak();
-  const std::string chosen = key_of(model.decoder.recompute);
-  if (checkpoint_ && state_.recompute != chosen)
-    log_warning("train.gradient_checkpointing: the checkpoint was made with ", state_.recompute,
-                ", this run has ", chosen, ": results will differ in the last bits");
-  state_.recompute = chosen;
 }
 
 void Trainer::prepare_model() {
