@@ -150,12 +150,18 @@ Tensor embedding(const Tensor& tokens, const Tensor& w);
 
 /// The rows of a batch that have a target, on a device; none is looked for there.
 struct Targets {
-  Tensor rows, values;   ///< [count] int64, or a little longer
-  int64_t count = 0;     ///< only so many stand for something
-  int64_t num_rows = 0;  ///< of the batch
+  Tensor rows, values;       ///< [count] int64, or a little longer
+  int64_t count = 0;         ///< only so many stand for something
+  int64_t num_rows = 0;      ///< of the batch
+  bool is_in_order = false;  ///< rows are 0, 1, ...
+  /// Whether a part of the rows has targets, and others have none.
+  bool is_part() const { return 0 < count && count < num_rows; }
 };
 /// targets: per row, kIgnore (-100) where there is none.
 Targets make_targets(const std::vector<int64_t>& targets, at::Device device);
+/// The rows of x [N, C] that have targets, and the targets of what that makes.
+Tensor take_targets(const Tensor& x, const Targets& targets);
+Targets targets_of_taken(const Targets& targets);
 
 /// Sum over the rows with a target of -log softmax(h W^T)[target], in chunks of rows: the [N, V]
 /// logits never exist at once, and rows without a target cost nothing. h [N, C], w [V, C] ->

@@ -83,7 +83,7 @@ Tensor loss_and_gradients(const Tensor& h, const Tensor& w, const Targets& s, do
                           Tensor& dh, Tensor& dw) {
   const int64_t n = s.rows.size(0), step = chunk_rows(h, w, softcap != 0 || dw.defined());
   // Not n, which filled up may be as many as there are rows of h without being the same ones.
-  const bool all = s.count == h.size(0), gradients = dh.defined() || dw.defined();
+  const bool all = s.is_in_order || s.count == h.size(0), gradients = dh.defined() || dw.defined();
   Tensor total = ops::zeros({}, at::kDouble, h.device()), logits;
   for (int64_t begin = 0; begin < s.count; begin += step) {
     const int64_t count = std::min(step, n - begin), real = std::min(count, s.count - begin);
@@ -123,7 +123,23 @@ Targets make_targets(const std::vector<int64_t>& targets, at::Device device) {
       rows.push_back(rows.back());
       values.push_back(values.back());
     }
-  return {ops::from_vector(rows, device), ops::from_vector(values, device), count, total};
+  return {ops::from_vector(rows, device), ops::from_vector(values, device), count, total, false};
+}
+
+Tensor take_targets(const Tensor& x, const Targets& targets) {
+  return apply(
+      {x}, [&](Saved&) { return ops::take_rows(x, targets.rows); },
+      [targets](const Tensor& grad, const Saved&) -> std::vector<Tensor> {
+        Tensor dx = ops::zeros({targets.num_rows, grad.size(1)}, grad.scalar_type(), grad.device());
+        dx.index_copy_(0, targets.rows.narrow(0, 0, targets.count),
+                       grad.narrow(0, 0, targets.count));
+        return {dx};
+      });
+}
+
+Targets targets_of_taken(const Targets& t) {
+  const int64_t n = t.rows.size(0);
+  return {ops::arange(n, at::kLong, t.rows.device()), t.values, t.count, n, true};
 }
 
 Tensor linear_cross_entropy(const Tensor& h, const Tensor& w, const Targets& targets,

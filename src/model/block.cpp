@@ -239,7 +239,7 @@ Tensor feed_forward(const Groups& groups, const Tensor& x, Activation activation
 }  // namespace
 
 Residual run_block(const Block& b, int64_t layer, const Residual& in, const Sequence& s,
-                   const ModelSpec& spec, Recompute recompute, bool closed) {
+                   const ModelSpec& spec, const BlockRun& how) {
   const Groups groups = groups_of(b, in.x);
   const bool is_fused = groups.all();
   const auto spare_of = [&](const std::shared_ptr<LinearGroup>& group) {
@@ -253,18 +253,21 @@ Residual run_block(const Block& b, int64_t layer, const Residual& in, const Sequ
   const SumAndNorm first = add_and_norm(in, b.input_norm, spec, spare_of(groups.qkv));
   const Tensor attended = is_fused ? attend(b, groups, layer, first.norm, s, spec, r)
                                    : attend_plainly(b, layer, first.norm, s, spec, r);
-  const Residual middle{first.sum, attended,
-                        weight_if(spec.has_output_norms, b.post_attention_norm),
-                        spare_of(groups.o)};
+  Residual middle{first.sum, attended, weight_if(spec.has_output_norms, b.post_attention_norm),
+                  spare_of(groups.o)};
+  if (how.only_targets) {
+    middle.x = take_targets(middle.x, s.targets);
+    middle.y = take_targets(middle.y, s.targets);
+  }
   const SumAndNorm second =
       add_and_norm(middle, spec.has_output_norms ? b.pre_feedforward_norm : b.post_attention_norm,
                    spec, spare_of(groups.gate_up));
-  const Tensor fed =
-      is_fused ? feed_forward(groups, second.norm, spec.activation, recompute == Recompute::kGateUp)
-               : feed_forward_plainly(b, second.norm, spec.activation);
+  const Tensor fed = is_fused ? feed_forward(groups, second.norm, spec.activation,
+                                             how.recompute == Recompute::kGateUp)
+                              : feed_forward_plainly(b, second.norm, spec.activation);
   const Residual out{second.sum, fed, weight_if(spec.has_output_norms, b.post_feedforward_norm),
                      spare_of(groups.down)};
-  return closed ? Residual{add_and_norm(out, nullptr, spec, 0).sum} : out;
+  return how.closed ? Residual{add_and_norm(out, nullptr, spec, 0).sum} : out;
 }
 
 Tensor final_norm(const Residual& in, const Param* weight, const ModelSpec& spec) {

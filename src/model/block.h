@@ -49,9 +49,15 @@ struct Residual {
   int64_t spare = 0;       ///< room that is wanted behind y's gradient (SpareColumns)
 };
 
-/// Through block `layer`. `closed`: nothing is left to be added.
+/// How a block is run.
+struct BlockRun {
+  Recompute recompute = Recompute::kNothing;
+  bool closed = false;        ///< nothing is left to be added
+  bool only_targets = false;  ///< after attention go on with the rows that have targets
+};
+/// Through block `layer`.
 Residual run_block(const Block& block, int64_t layer, const Residual& in, const Sequence& sequence,
-                   const ModelSpec& spec, Recompute recompute, bool closed);
+                   const ModelSpec& spec, const BlockRun& how);
 
 /// The norm after the last block.
 Tensor final_norm(const Residual& in, const Param* weight, const ModelSpec& spec);

@@ -35,7 +35,7 @@ Tensor Decoder::embed_tokens(const Tensor& tokens) const {
   return x.mul(ops::full({}, scale, x.scalar_type()).item()).to(dtype);
 }
 
-Tensor Decoder::forward(const Sequence& sequence) const {
+Tensor Decoder::forward(const Sequence& sequence, bool only_targets) const {
   Tensor x = embed_tokens(sequence.tokens);  // [N, C]
   if (noise_key != 0 && noise_alpha > 0)
     x = x.add(embedding_noise(sequence.documents, x.size(1), noise_alpha, noise_key)
@@ -45,14 +45,14 @@ Tensor Decoder::forward(const Sequence& sequence) const {
   const bool blocks_again = recompute == Recompute::kBlocks && at::GradMode::is_enabled();
   Residual stream{x};
   for (int64_t layer = 0; layer < spec.num_layers; ++layer) {
-    const auto run = [this, layer, kept](const Residual& in, bool closed) {
-      return run_block(blocks[static_cast<size_t>(layer)], layer, in, *kept, spec, recompute,
-                       closed);
+    const BlockRun how{recompute, blocks_again, only_targets && layer + 1 == spec.num_layers};
+    const auto run = [this, layer, kept, how](const Residual& in) {
+      return run_block(blocks[static_cast<size_t>(layer)], layer, in, *kept, spec, how);
     };
     if (blocks_again) {
-      stream = {ft::recompute([run](const Tensor& in) { return run({in}, true).x; }, stream.x)};
+      stream = {ft::recompute([run](const Tensor& in) { return run({in}).x; }, stream.x)};
     } else {
-      stream = run(stream, false);
+      stream = run(stream);
     }
   }
   if (sequence.cache) sequence.cache->advance(sequence.documents);

@@ -24,8 +24,9 @@ struct Decoder {
 
   /// Token ids [N] -> their embeddings as the first block takes them, [N, C].
   Tensor embed_tokens(const Tensor& tokens) const;
-  /// Hidden states after the final norm, [N, C].
-  Tensor forward(const Sequence& sequence) const;
+  /// Hidden states after the final norm, [N, C]; with `only_targets` of the rows that have targets,
+  /// for which alone the last MLP is run.
+  Tensor forward(const Sequence& sequence, bool only_targets = false) const;
   /// Logits of hidden states h [n, C] -> [n, V] in h's dtype, capped where the family does.
   Tensor logits(const Tensor& h) const;
 

@@ -4,8 +4,10 @@ namespace ft {
 
 Tensor sft_loss(const Model& model, const Batch& batch) {
   const Sequence sequence = make_training_sequence(model.decoder.spec, batch, model.device);
-  return linear_cross_entropy(model.decoder.forward(sequence), model.decoder.head->value,
-                              sequence.targets, model.decoder.spec.logit_softcap);
+  const Targets& targets = sequence.targets;
+  return linear_cross_entropy(
+      model.decoder.forward(sequence, targets.is_part()), model.decoder.head->value,
+      targets.is_part() ? targets_of_taken(targets) : targets, model.decoder.spec.logit_softcap);
 }
 
 Tensor sft_token_losses(const Model& model, const Batch& batch) {

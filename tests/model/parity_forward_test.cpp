@@ -20,7 +20,7 @@ TEST_P(ForwardParity, LogitsLossHidden) {
     const Sequence sequence = make_sequence(model->decoder.spec, batch, at::kCPU);
     const Tensor embedded = model->decoder.embed_tokens(sequence.tokens);
     EXPECT_LE(max_abs(run_block(model->decoder.blocks[0], 0, {embedded}, sequence,
-                                model->decoder.spec, Recompute::kNothing, /*closed=*/true)
+                                model->decoder.spec, {.closed = true})
                           .x,
                       at_i("hidden_layer0")),
               tolerance(info, "hidden_max_abs"));

@@ -40,14 +40,16 @@ TEST(Ledger, CountsTheProductsOfTheProgram) {
              C = static_cast<double>(s.hidden_size), F = static_cast<double>(s.intermediate_size),
              L = static_cast<double>(s.num_layers), V = static_cast<double>(s.vocab_size);
   // A product of a group is as long as its input and all its ranks; x A^T is one besides.
-  const auto group = [&](double in, double out, double ranks) {
-    return 2 * N * (out * (in + ranks) + ranks * in);
+  const auto group = [](double rows, double in, double out, double ranks) {
+    return 2 * rows * (out * (in + ranks) + ranks * in);
   };
-  const double blocks =
-      group(C, q + 2 * kv, 3 * r) + group(q, C, r) + group(C, 2 * F, 2 * r) + group(F, C, r);
+  const double attention = group(N, C, q + 2 * kv, 3 * r) + group(N, q, C, r);
+  const auto mlp = [&](double rows) { return group(rows, C, 2 * F, 2 * r) + group(rows, F, C, r); };
+  // The last MLP is run for the rows with a target only.
+  const double blocks = L * attention + (L - 1) * mlp(N) + mlp(targets);
   const Json lora = ledger_of("lora", "false");
   // The loss makes the gradient of the hidden states at once.
-  EXPECT_DOUBLE_EQ(sum(lora, "flops", "forward", "mm"), L * blocks + 2 * (2 * targets * C * V));
+  EXPECT_DOUBLE_EQ(sum(lora, "flops", "forward", "mm"), blocks + 2 * (2 * targets * C * V));
   EXPECT_EQ(sum(lora, "launches", "forward", "flash_attention"), L);
   EXPECT_EQ(sum(lora, "launches", "update", "adamw"), 14 * L);
   // Attention: four documents of 16 tokens.
