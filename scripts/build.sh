@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# The only way to configure and build:  scripts/build.sh [release|debug|asan|tsan|cpu] [target ...]
+# The only way to configure and build:  scripts/build.sh [release|debug|asan|tsan|fuzz|cpu] [target ...]
 #   release  build/        optimised, CUDA where nvcc is found     (default)
 #   cpu      build-cpu/    the same without CUDA
 #   debug    build-debug/  -O0 -g1
 #   asan     build-asan/   address and undefined-behaviour sanitizers
 #   tsan     build-tsan/   thread sanitizer; for core_tests: LibTorch is not built with it
+#   fuzz     build-fuzz/   the fuzz targets (scripts/fuzz.sh), with clang, libFuzzer and the sanitizers of asan
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 preset=${1:-release}
@@ -19,7 +20,11 @@ case "$preset" in
   asan) options+=(-DFT_CUDA=OFF -DFT_SANITIZE=address,undefined -DCMAKE_CXX_FLAGS=-O1) ;;
   # With it GCC 12 takes lengths of printed numbers for unknown.
   tsan) options+=(-DFT_CUDA=OFF -DFT_SANITIZE=thread "-DCMAKE_CXX_FLAGS=-O1 -Wno-error=format-truncation") ;;
-  *) echo "build.sh: unknown preset $preset (release, debug, asan, tsan, cpu)" >&2; exit 2 ;;
+  fuzz)
+    command -v clang++ >/dev/null || { echo "build.sh: the fuzz preset needs clang (apt-get install clang)" >&2; exit 2; }
+    options+=(-DFT_CUDA=OFF -DFT_FUZZ=ON -DFT_SANITIZE=address,undefined -DCMAKE_CXX_FLAGS_RELEASE=-O1 -DCMAKE_CXX_COMPILER=clang++
+              -DCMAKE_C_COMPILER=clang) ;;
+  *) echo "build.sh: unknown preset $preset (release, debug, asan, tsan, fuzz, cpu)" >&2; exit 2 ;;
 esac
 [ -e "$deps/libtorch_path" ] || "$root/scripts/setup.sh"
 cmake -G Ninja -S "$root" -B "$dir" "${options[@]}" >"$dir.configure.log" 2>&1 || { cat "$dir.configure.log" >&2; exit 1; }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/mapped_file.h"
 #include "base/names.h"
 #include "cli/commands.h"
 
@@ -18,7 +19,7 @@ void prepare_runtime();
 namespace {
 
 int report(Code code, const std::string& message) {
-  std::fprintf(stderr, "error: %s\n", message.c_str());
+  std::fprintf(stderr, "error: %s\n", printable_lines(message).c_str());
   return static_cast<int>(code);
 }
 
@@ -96,6 +97,7 @@ int main(int argc, char** argv) {
   ft::prepare_runtime();
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
+  ft::install_mapping_faults();
   try {
     return ft::run(argc, argv);
   } catch (const ft::Error& e) {

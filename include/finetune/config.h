@@ -88,6 +88,7 @@ struct SaveConfig {
   std::optional<int64_t> every_steps;
   int64_t keep = 2;
   bool keep_best = true;
+  bool background = true;
   bool text_only = false;
 };
 

@@ -1,5 +1,6 @@
 #include "base/error.h"
 
+#include <algorithm>
 #include <cstdio>
 
 namespace ft {
@@ -9,20 +10,44 @@ void invariant_failed(const char* condition, const char* file, int line) {
                                    "; this is a fault of finetune, please report it"));
 }
 
-std::string printable(std::string_view text) {
+namespace {
+
+/// Bytes of the character that begins here, 0 for a control character or what is no UTF-8.
+size_t printable_size(std::string_view text) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
+  if (byte(0) < 0x80) return byte(0) >= 0x20 && byte(0) != 0x7f;
+  const size_t size = byte(0) >= 0xf0 ? 4 : byte(0) >= 0xe0 ? 3 : 2;
+  if (byte(0) < 0xc2 || byte(0) > 0xf4 || text.size() < size) return 0;
+  for (size_t i = 1; i < size; ++i)
+    if (byte(i) >> 6 != 2) return 0;
+  return byte(0) == 0xc2 && byte(1) < 0xa0 ? 0 : size;  // U+0080 to U+009F control terminals too
+}
+
+std::string escaped(std::string_view text, bool keeps_lines) {
   std::string out;
-  for (const char c : text.substr(0, 200)) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte >= 0x20 && byte != 0x7f) {
-      out += c;
+  while (!text.empty()) {
+    size_t size = printable_size(text);
+    if (keeps_lines && text[0] == '\n') size = 1;
+    if (size > 0) {
+      out += text.substr(0, size);
     } else {
-      char escaped[5];
-      std::snprintf(escaped, sizeof escaped, "\\x%02x", byte);
-      out += escaped;
+      char code[5];
+      std::snprintf(code, sizeof code, "\\x%02x", static_cast<unsigned char>(text[0]));
+      out += code;
     }
+    text.remove_prefix(std::max<size_t>(size, 1));
   }
-  if (text.size() > 200) out += "...";
   return out;
+}
+
+}  // namespace
+
+std::string printable(std::string_view text) {
+  return escaped(text.substr(0, 200), false) + (text.size() > 200 ? "..." : "");
+}
+
+std::string printable_lines(std::string_view text) {
+  return escaped(text, true);
 }
 
 }  // namespace ft

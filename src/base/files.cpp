@@ -2,12 +2,17 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <bit>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 
 #include "base/error.h"
+#include "base/seed.h"
 
 namespace ft {
 namespace {
@@ -16,96 +21,270 @@ namespace {
   fail(Code::kOutput, path.string(), ": ", what, ": ", std::strerror(errno));
 }
 
-void write_all(const fs::path& file, std::string_view content, int flags) {
-  const int fd = ::open(file.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0644);
-  if (fd < 0) output_failed(file, "cannot be opened for writing");
-  while (!content.empty()) {
-    const ssize_t n = ::write(fd, content.data(), content.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) {
-      const int reason = errno;
-      ::close(fd);
-      errno = reason;
-      output_failed(file, "cannot be written");
-    }
-    content.remove_prefix(static_cast<size_t>(n));
+/// Repeats a system call that a signal cut short.
+template <typename Call>
+auto whole_call(Call&& call) {
+  for (;;) {
+    const auto result = call();
+    if (result >= 0 || errno != EINTR) return result;
   }
-  if (::close(fd) != 0) output_failed(file, "cannot be written");
+}
+
+fs::path parent_of(const fs::path& path) {
+  return path.parent_path().empty() ? fs::path(".") : path.parent_path();
+}
+
+constexpr std::string_view kStaging = ".staging", kOld = ".old", kNew = ".new";
+
+fs::path hidden_beside(const fs::path& target, std::string_view suffix) {
+  return target.parent_path() / ("." + target.filename().string() + std::string(suffix));
+}
+
+void rename_to(const fs::path& from, const fs::path& to) {
+  if (whole_call([&] { return ::rename(from.c_str(), to.c_str()); }) != 0)
+    output_failed(to, "cannot be put into place");
+}
+
+/// Two folders change names in one step; false where the file system does not know how.
+bool exchange(const fs::path& a, const fs::path& b) {
+  const int result = whole_call(
+      [&] { return ::renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE); });
+  if (result != 0 && errno != EINVAL && errno != ENOSYS)
+    output_failed(b, "cannot be put into place");
+  return result == 0;
+}
+
+/// Reads it piece by piece: a mapping of the file would count as memory of the run.
+template <typename Take>
+void read_pieces(const fs::path& file, std::string& buffer, Take&& take) {
+  const int fd = whole_call([&] { return ::open(file.c_str(), O_RDONLY | O_CLOEXEC); });
+  if (fd < 0) fail_input(file.string(), ": cannot be read: ", std::strerror(errno));
+  struct stat info {};
+  if (::fstat(fd, &info) == 0 && (S_ISCHR(info.st_mode) || S_ISBLK(info.st_mode))) {
+    ::close(fd);  // /dev/zero has no end
+    fail_input(file.string(), ": is a device, a file is wanted");
+  }
+  for (;;) {
+    size_t filled = 0;
+    ssize_t n = 1;
+    while (filled < buffer.size() && n > 0) {
+      n = whole_call([&] { return ::read(fd, buffer.data() + filled, buffer.size() - filled); });
+      if (n > 0) filled += static_cast<size_t>(n);
+    }
+    const int reason = errno;
+    if (n <= 0) ::close(fd);
+    if (n < 0) fail_input(file.string(), ": cannot be read: ", std::strerror(reason));
+    take(filled);
+    if (n == 0) return;
+  }
 }
 
 }  // namespace
 
+OutputFile::OutputFile(fs::path file, int flags) : path_(std::move(file)) {
+  fd_ = whole_call(
+      [&] { return ::open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0644); });
+  if (fd_ < 0) output_failed(path_, "cannot be opened for writing");
+}
+
+OutputFile::~OutputFile() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+void OutputFile::put(const char* data, size_t size) {
+  while (size > 0) {
+    const ssize_t n = whole_call([&] { return ::write(fd_, data, size); });
+    if (n < 0) output_failed(path_, "cannot be written");
+    data += n;
+    size -= static_cast<size_t>(n);
+  }
+}
+
+void OutputFile::flush() {
+  put(buffer_.data(), buffer_.size());
+  buffer_.clear();
+}
+
+void OutputFile::write(const void* data, size_t size) {
+  constexpr size_t kBuffered = size_t{1} << 18;
+  sum_.add(static_cast<const char*>(data), size);
+  bytes_ += static_cast<int64_t>(size);
+  if (buffer_.size() + size > kBuffered) flush();
+  if (size > kBuffered) {
+    put(static_cast<const char*>(data), size);
+    // The disk begins now: dirty pages of a whole checkpoint would hold up every writer of the
+    // machine, and the sync. A hint; sync() tells what goes wrong.
+    ::sync_file_range(fd_, 0, 0, SYNC_FILE_RANGE_WRITE);
+    return;
+  }
+  buffer_.append(static_cast<const char*>(data), size);
+}
+
+void OutputFile::sync() {
+  flush();
+  if (whole_call([&] { return ::fsync(fd_); }) != 0)
+    output_failed(path_, "cannot be synced to disk");
+}
+
+Written OutputFile::close() {
+  flush();
+  const int fd = fd_;
+  fd_ = -1;
+  // Linux has closed it also when a signal came.
+  if (::close(fd) != 0 && errno != EINTR) output_failed(path_, "cannot be written");
+  return {bytes_, sum_.text()};
+}
+
 std::string read_file(const fs::path& file) {
-  const int fd = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) fail_input(file.string(), ": cannot be read: ", std::strerror(errno));
-  std::string content;
+  std::string content, buffer(1 << 16, '\0');
   std::error_code no_size;  // of a pipe; growing step by step would take up to three times the size
   if (const auto size = fs::file_size(file, no_size); !no_size) content.reserve(size);
-  char buffer[1 << 16];
-  for (;;) {
-    const ssize_t n = ::read(fd, buffer, sizeof buffer);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) {
-      const int reason = errno;
-      ::close(fd);
-      fail_input(file.string(), ": cannot be read: ", std::strerror(reason));
-    }
-    if (n == 0) break;
-    content.append(buffer, static_cast<size_t>(n));
-  }
-  ::close(fd);
+  read_pieces(file, buffer, [&](size_t size) { content.append(buffer, 0, size); });
   return content;
 }
 
-void copy_bytes(const fs::path& from, const fs::path& to) {
-  std::error_code error;
-  fs::copy_file(from, to, fs::copy_options::overwrite_existing, error);
-  if (error)
-    fail(Code::kOutput, to.string(), ": cannot be copied from ", from.string(), ": ",
-         error.message());
-  sync_path(to);
+namespace {
+
+/// One to one in both: no change of a single word goes unseen. One multiplication, and the rotation
+/// that brings its upper bits down: a checkpoint's gigabytes pass here.
+uint64_t add_word(uint64_t sum, uint64_t word) {
+  return std::rotl((sum ^ word) * 0x9e3779b97f4a7c15ULL, 29);
 }
 
-void write_file(const fs::path& file, std::string_view content) {
-  write_all(file, content, O_TRUNC);
-  sync_path(file);
+}  // namespace
+
+void Checksum::add(const char* data, size_t size) {
+  while (size > 0) {
+    const size_t at = bytes_ % 8, n = std::min(size, 8 - at);
+    if (at == 0 && n == 8) {
+      const size_t whole = size / 8 * 8;
+      uint64_t sum = sum_, word = 0;  // in registers
+      for (const char* end = data + whole; data != end; data += 8) {
+        std::memcpy(&word, data, 8);
+        sum = add_word(sum, word);
+      }
+      sum_ = sum;
+      bytes_ += whole;
+      size -= whole;
+      continue;
+    }
+    std::memcpy(reinterpret_cast<char*>(&word_) + at, data, n);
+    bytes_ += n;
+    data += n;
+    size -= n;
+    if (bytes_ % 8 != 0) return;
+    sum_ = add_word(sum_, word_);
+    word_ = 0;
+  }
+}
+
+std::string Checksum::text() const {
+  char text[17];
+  const uint64_t all = bytes_ % 8 == 0 ? sum_ : add_word(sum_, word_);
+  std::snprintf(text, sizeof text, "%016lx", mix64(all ^ bytes_));
+  return text;
+}
+
+std::string checksum(const fs::path& file) {
+  std::string buffer(1 << 19, '\0');
+  Checksum sum;
+  read_pieces(file, buffer, [&](size_t size) { sum.add(buffer.data(), size); });
+  return sum.text();
+}
+
+void copy_bytes(const fs::path& from, const fs::path& to) {
+  std::string buffer(1 << 20, '\0');
+  OutputFile out(to, O_TRUNC);
+  read_pieces(from, buffer, [&](size_t size) { out.write(buffer.data(), size); });
+  out.sync();
+  out.close();
+}
+
+Written write_file(const fs::path& file, std::string_view content) {
+  OutputFile out(file, O_TRUNC);
+  out.write(content.data(), content.size());
+  out.sync();
+  return out.close();
 }
 
 void replace_file(const fs::path& file, std::string_view content) {
-  const fs::path fresh = file.parent_path() / ("." + file.filename().string() + ".new");
-  write_file(fresh, content);
-  std::error_code error;
-  fs::rename(fresh, file, error);
-  if (error) fail(Code::kOutput, file.string(), ": cannot be put into place: ", error.message());
-  sync_path(file.parent_path().empty() ? fs::path(".") : file.parent_path());
+  const fs::path fresh = hidden_beside(file, kNew);
+  try {
+    write_file(fresh, content);
+    rename_to(fresh, file);
+  } catch (const Error&) {
+    ::unlink(fresh.c_str());
+    throw;
+  }
+  sync_path(parent_of(file));
 }
 
 void append_file(const fs::path& file, std::string_view content) {
-  write_all(file, content, O_APPEND);
+  OutputFile out(file, O_APPEND);
+  out.write(content.data(), content.size());
+  out.close();
 }
 
 void sync_path(const fs::path& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int fd = whole_call([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); });
   if (fd < 0) output_failed(path, "cannot be opened");
-  const int result = ::fsync(fd);
+  const int result = whole_call([&] { return ::fsync(fd); });
   const int reason = errno;
   ::close(fd);
   errno = reason;
-  // Some file systems have no fsync for folders (EINVAL); a failed one on a file means that its
-  // data may be lost.
+  // Some file systems have no fsync for folders (EINVAL).
   if (result != 0 && reason != EINVAL) output_failed(path, "cannot be synced to disk");
 }
 
 void make_folders(const fs::path& folder) {
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) fail(Code::kOutput, folder.string(), ": cannot be created: ", error.message());
+  std::error_code ignored;
+  if (fs::is_directory(folder, ignored)) return;
+  const fs::path path = folder.filename().empty() ? folder.parent_path() : folder;
+  const fs::path parent = path.parent_path();
+  if (!parent.empty() && !fs::exists(parent, ignored)) make_folders(parent);
+  if (whole_call([&] { return ::mkdir(path.c_str(), 0755); }) != 0) {
+    const int reason = errno;
+    if (reason == EEXIST && fs::is_directory(path, ignored)) return;
+    errno = reason;
+    output_failed(path, "cannot be created");
+  }
+  sync_path(parent_of(path));
 }
+
+void remove_tree(const fs::path& path) {
+  std::error_code error;
+  do fs::remove_all(path, error);
+  while (error == std::errc::interrupted);
+  if (error) fail(Code::kOutput, path.string(), ": cannot be removed: ", error.message());
+}
+
+std::vector<fs::path> list_folder(const fs::path& folder) {
+  std::error_code error;
+  for (;;) {
+    std::vector<fs::path> found;
+    for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error))
+      found.push_back(at->path());
+    std::sort(found.begin(), found.end());
+    if (!error || error == std::errc::no_such_file_or_directory) return found;
+    if (error != std::errc::interrupted)
+      fail(Code::kOutput, folder.string(), ": cannot be listed: ", error.message());
+  }
+}
+
+namespace {
+
+void sync_folders(const fs::path& folder) {
+  for (const fs::path& path : list_folder(folder))
+    if (fs::is_directory(path)) sync_folders(path);
+  sync_path(folder);
+}
+
+}  // namespace
 
 StagedFolder::StagedFolder(fs::path target) : target_(std::move(target)) {
   if (target_.filename().empty()) target_ = target_.parent_path();
-  staging_ = target_.parent_path() / ("." + target_.filename().string() + ".staging");
-  fs::remove_all(staging_);
+  staging_ = hidden_beside(target_, kStaging);
+  remove_tree(staging_);
   make_folders(staging_);
 }
 
@@ -115,27 +294,44 @@ StagedFolder::~StagedFolder() {
 }
 
 void StagedFolder::commit() {
-  for (const auto& entry : fs::recursive_directory_iterator(staging_)) sync_path(entry.path());
-  sync_path(staging_);
-  std::error_code error;
-  // rename() cannot replace a folder that is not empty: the old one steps aside first and goes
-  // last.
-  const fs::path old = staging_.parent_path() / ("." + target_.filename().string() + ".old");
-  fs::remove_all(old, error);
-  const bool replaces = fs::exists(target_);
-  if (replaces) fs::rename(target_, old, error);
-  if (!error) fs::rename(staging_, target_, error);
-  if (error) fail(Code::kOutput, target_.string(), ": cannot be put into place: ", error.message());
+  sync_folders(staging_);
+  const fs::path old = hidden_beside(target_, kOld);
+  remove_tree(old);
+  if (!fs::exists(target_)) {
+    rename_to(staging_, target_);
+  } else if (!exchange(staging_, target_)) {  // killed in between: remove_staging puts it back
+    rename_to(target_, old);
+    rename_to(staging_, target_);
+  }
   done_ = true;
-  sync_path(target_.parent_path().empty() ? fs::path(".") : target_.parent_path());
-  if (replaces) fs::remove_all(old, error);
+  sync_path(parent_of(target_));
+  remove_tree(staging_);  // what an exchange left there
+  remove_tree(old);
+}
+
+void remove_staging(const fs::path& folder) {
+  for (const fs::path& path : list_folder(folder)) {
+    const std::string name = path.filename().string();
+    if (!name.starts_with('.')) continue;
+    if (name.ends_with(kOld)) {
+      const fs::path target = folder / name.substr(1, name.size() - 1 - kOld.size());
+      if (!fs::exists(target)) rename_to(path, target);
+    }
+    if (name.ends_with(kStaging) || name.ends_with(kNew) || name.ends_with(kOld)) remove_tree(path);
+  }
 }
 
 FolderLock::FolderLock(const fs::path& folder) {
   const fs::path file = folder / ".lock";
-  fd_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  fd_ = whole_call([&] { return ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644); });
   if (fd_ < 0) output_failed(file, "cannot be opened");
-  if (::flock(fd_, LOCK_EX | LOCK_NB) != 0) {
+  if (whole_call([&] { return ::flock(fd_, LOCK_EX | LOCK_NB); }) != 0) {
+    const int reason = errno;
+    if (reason != EWOULDBLOCK) {
+      ::close(fd_);
+      errno = reason;
+      output_failed(file, "cannot be locked");
+    }
     char holder[32] = {};
     const ssize_t n = ::pread(fd_, holder, sizeof holder - 1, 0);
     ::close(fd_);
@@ -143,8 +339,13 @@ FolderLock::FolderLock(const fs::path& folder) {
          n > 0 ? holder : "?", "); choose another output_dir or wait");
   }
   const std::string pid = std::to_string(::getpid());
-  if (::ftruncate(fd_, 0) != 0 || ::pwrite(fd_, pid.data(), pid.size(), 0) < 0)
+  if (whole_call([&] { return ::ftruncate(fd_, 0); }) != 0 ||
+      whole_call([&] { return ::pwrite(fd_, pid.data(), pid.size(), 0); }) < 0) {
+    const int reason = errno;
+    ::close(fd_);
+    errno = reason;
     output_failed(file, "cannot be written");
+  }
 }
 
 FolderLock::~FolderLock() {

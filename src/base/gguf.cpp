@@ -206,6 +206,7 @@ GgufFile::Entry GgufFile::read_entry(Reader& in, uint64_t number) const {
   }
   const auto type = in.number<uint32_t>("tensor type");
   const GgmlFormat* format = find_ggml_format(type);
+  // cppcheck-suppress nullPointerRedundantCheck ; bad() throws
   if (!format)
     bad("weights of type ", ggml_type_name(type), " are not read; supported are ",
         ggml_type_names());

@@ -20,9 +20,9 @@ spdlog::logger& logger() {
 
 void log_line(int level, const std::string& text) {
   if (level == 0) {
-    logger().info("{}", text);
+    logger().info("{}", printable_lines(text));
   } else {
-    logger().warn("warning: {}", text);
+    logger().warn("warning: {}", printable_lines(text));
   }
 }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/error.h"
+
 namespace ft {
 namespace {
 
@@ -34,9 +36,9 @@ std::string did_you_mean(std::string_view name, const std::vector<std::string_vi
   }
   std::stable_sort(near.begin(), near.end(), [](auto& a, auto& b) { return a.first < b.first; });
   if (near.empty()) return "";
-  std::string text = " (did you mean \"" + std::string(near[0].second) + "\"";
+  std::string text = " (did you mean \"" + printable(near[0].second) + "\"";
   if (near.size() > 1 && near[1].first <= near[0].first + 1)
-    text += " or \"" + std::string(near[1].second) + "\"";
+    text += " or \"" + printable(near[1].second) + "\"";
   return text + "?)";
 }
 

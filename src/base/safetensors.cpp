@@ -1,8 +1,8 @@
 #include "base/safetensors.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <set>
 
@@ -169,32 +169,6 @@ std::vector<StoredTensor> read_model_tensors(const fs::path& folder) {
              ": no weights: model.safetensors or model.safetensors.index.json is wanted");
 }
 
-class SafetensorsWriter::OutputFile {
- public:
-  explicit OutputFile(const fs::path& file) : path_(file), file_(std::fopen(file.c_str(), "wb")) {
-    check(file_);
-  }
-  ~OutputFile() {
-    if (file_) std::fclose(file_);
-  }
-  void write(const void* data, size_t size) {
-    check(size == 0 || std::fwrite(data, 1, size, file_) == size);
-  }
-  void close() {
-    FILE* f = file_;
-    file_ = nullptr;
-    check(std::fclose(f) == 0);
-    sync_path(path_);
-  }
-
- private:
-  void check(bool good) const {
-    if (!good) fail(Code::kOutput, path_.string(), ": cannot be written: ", std::strerror(errno));
-  }
-  fs::path path_;
-  FILE* file_;
-};
-
 SafetensorsWriter::SafetensorsWriter(const fs::path& path,
                                      const std::vector<TensorToWrite>& tensors,
                                      const std::map<std::string, std::string>& metadata) {
@@ -214,7 +188,7 @@ SafetensorsWriter::SafetensorsWriter(const fs::path& path,
   text.append((64 - (8 + text.size()) % 64) % 64,
               ' ');  // data begins on a cache line, so float reads are aligned
   const uint64_t length = text.size();
-  file_ = std::make_unique<OutputFile>(path);
+  file_ = std::make_unique<OutputFile>(path, O_TRUNC);
   file_->write(&length, 8);
   file_->write(text.data(), text.size());
 }
@@ -227,9 +201,10 @@ void SafetensorsWriter::write(const void* data, size_t size) {
   left_ -= size;
 }
 
-void SafetensorsWriter::finish() {
+Written SafetensorsWriter::finish() {
   FT_INVARIANT(left_ == 0);
-  file_->close();
+  file_->sync();
+  return file_->close();
 }
 
 void write_safetensors(const fs::path& path, const std::vector<TensorToWrite>& tensors,

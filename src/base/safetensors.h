@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "base/files.h"
 #include "base/mapped_file.h"
 
 namespace ft {
@@ -59,10 +60,9 @@ class SafetensorsWriter {
   /// The next bytes of the data; where one tensor ends and the next begins does not matter.
   void write(const void* data, size_t size);
   /// Syncs and closes. All announced bytes must have been written.
-  void finish();
+  Written finish();
 
  private:
-  class OutputFile;
   std::unique_ptr<OutputFile> file_;
   size_t left_ = 0;
 };

@@ -164,6 +164,9 @@ struct Fields<SaveConfig> {
       count_or_null());
     v("keep", &C::keep, "how many of them stay on disk", count_from(1));
     v("keep_best", &C::keep_best, "keep the weights with the lowest eval loss");
+    v("background", &C::background,
+      "write checkpoints beside training, from a copy of what is trained and of the optimizer's "
+      "states where memory has room for it (paged states have no copy)");
     v("text_only", &C::text_only,
       "of an image and text model, write only the language model (method full)");
   }

@@ -6,12 +6,10 @@
 #include <array>
 #include <cctype>
 #include <fstream>
-#include <functional>
 
 #include "base/error.h"
 #include "base/files.h"
 #include "base/names.h"
-#include "base/seed.h"
 #include "data/arrow_tables.h"
 #include "data/line_file.h"
 #include "data/rows.h"
@@ -165,18 +163,16 @@ size_t text_bytes(const Json& value) {
   return bytes;
 }
 
-/// A sum over the first and last MB of a file.
-uint64_t sum_of_ends(const std::string& file, uint64_t size) {
+/// Adds the first and last MB of a file.
+void add_ends(Checksum& sum, const std::string& file, uint64_t size) {
   constexpr uint64_t kEnd = 1 << 20;
   std::ifstream in(file, std::ios::binary);
-  uint64_t sum = 0;
   std::string end(std::min(size, kEnd), '\0');
   for (const uint64_t at : {uint64_t{0}, size - end.size()}) {
     in.seekg(static_cast<std::streamoff>(at));
     in.read(end.data(), static_cast<std::streamsize>(end.size()));
-    sum = mix64(sum ^ std::hash<std::string>{}(end));
+    sum.add(end.data(), end.size());
   }
-  return sum;
 }
 
 }  // namespace
@@ -248,13 +244,15 @@ Json Rows::fingerprint() const {
   Json::Array all;
   if (!files_) return all;
   for (const Files::File& file : files_->files) {
+    if (!fs::is_regular_file(file.name)) continue;  // a pipe was read and is empty now
     const uint64_t size = fs::file_size(file.name);
-    uint64_t sum = sum_of_ends(file.name, size);
-    for (size_t i = 0; i < file.size(); ++i)
-      sum = mix64(sum ^ (file.lines ? file.lines->bytes(i) : i));
-    char text[17];
-    std::snprintf(text, sizeof text, "%016lx", sum);
-    all.push_back(Json::Object{{"file", file.name}, {"bytes", size}, {"sum", text}});
+    Checksum sum;
+    add_ends(sum, file.name, size);
+    for (size_t i = 0; i < file.size(); ++i) {
+      const uint64_t bytes = file.lines ? file.lines->bytes(i) : i;
+      sum.add(reinterpret_cast<const char*>(&bytes), sizeof bytes);
+    }
+    all.push_back(Json::Object{{"file", file.name}, {"bytes", size}, {"sum", sum.text()}});
   }
   return all;
 }

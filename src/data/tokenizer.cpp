@@ -85,8 +85,8 @@ void apply_added_decoder(TokenizerParts& parts, const Json& config, const std::s
       fail_input(where, ": the key must be a token id");
     token.content = token_text(&value);
     if (token.content.empty()) continue;
-    const auto flag = [&](const char* name) {
-      return get_bool(value, name, where).value_or(false);
+    const auto flag = [&, &entry = value](const char* name) {
+      return get_bool(entry, name, where).value_or(false);
     };
     if (value.is_object()) {
       token.single_word = flag("single_word");

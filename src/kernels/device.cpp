@@ -27,6 +27,18 @@ bool load_cuda() {
   return at::globalContext().hasCUDA();
 }
 
+int64_t machine_memory() {
+  return int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+}
+
+/// What no process of the machine has; where the kernel does not tell, all.
+int64_t free_on_machine() {
+  std::ifstream info("/proc/meminfo");
+  for (std::string key, rest; info >> key && std::getline(info, rest);)
+    if (key == "MemAvailable:") return 1024 * int64_t{std::stol(rest)};
+  return machine_memory();
+}
+
 }  // namespace
 
 bool has_cuda() {
@@ -51,11 +63,20 @@ int64_t peak_memory(at::Device device) {
   return usage.ru_maxrss * 1024;
 }
 
+int64_t available_memory() {
+  int64_t available = free_on_machine();
+  // Of a container; its pages of files count as taken.
+  std::ifstream limit("/sys/fs/cgroup/memory.max"), use("/sys/fs/cgroup/memory.current");
+  if (int64_t most = 0, taken = 0; limit >> most && use >> taken)
+    available = std::min(available, most - taken);
+  return available;
+}
+
 int64_t total_memory(at::Device device) {
   if (device.is_cuda())
     return static_cast<int64_t>(
         at::getDeviceAllocator(device.type())->getMemoryInfo(device.index()).second);
-  return int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+  return machine_memory();
 }
 
 int64_t usable_memory(at::Device device) {
@@ -64,11 +85,7 @@ int64_t usable_memory(at::Device device) {
     return static_cast<int64_t>(allocator->getMemoryInfo(device.index()).first) +
            allocator->getDeviceStats(device.index()).reserved_bytes[0].current;
   }
-  int64_t usable = total_memory(device);
-  std::ifstream info("/proc/meminfo");
-  for (std::string key, rest; info >> key && std::getline(info, rest);)
-    if (key == "MemAvailable:")
-      usable = std::min(usable, 1024 * int64_t{std::stol(rest)} + resident_memory());
+  int64_t usable = std::min(total_memory(device), free_on_machine() + resident_memory());
   // A container's limit; "max" where there is none.
   int64_t limit = 0;
   if (std::ifstream("/sys/fs/cgroup/memory.max") >> limit) usable = std::min(usable, limit);

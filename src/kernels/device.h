@@ -16,6 +16,9 @@ int64_t peak_memory(at::Device device);
 /// The resident set now.
 int64_t resident_memory();
 
+/// Memory of the machine that this process may still take, as far as the kernel tells.
+int64_t available_memory();
+
 /// Memory in all, of the card or of the machine.
 int64_t total_memory(at::Device device);
 /// Bytes of it that this process has or could take now.

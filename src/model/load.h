@@ -44,9 +44,9 @@ Tensor to_tensor(const StoredTensor& stored);
 
 /// A weight to be written: name, and the tensor in the dtype that the file shall have.
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
-/// `written`, where given, is told of each part of a tensor's memory that has been written.
-void save_tensors(const std::filesystem::path& file, const NamedTensors& tensors,
-                  const std::function<void(const void*, size_t)>& written = {});
+/// Syncs. `written`, where given, is told of each part of a tensor's memory that has been written.
+Written save_tensors(const std::filesystem::path& file, const NamedTensors& tensors,
+                     const std::function<void(const void*, size_t)>& written = {});
 
 /// What save_model writes besides the weights.
 struct SaveOptions {
@@ -66,6 +66,11 @@ void save_model(const Model& model, const NamedTensors& tensors, const SaveOptio
 std::string our_name(std::string_view stored, const ModelSpec& spec);
 bool is_vision_name(std::string_view stored);
 
+inline constexpr const char* kTokenizerFiles[] = {"tokenizer.json",    "tokenizer_config.json",
+                                                  "tokenizer.model",   "special_tokens_map.json",
+                                                  "added_tokens.json", "vocab.json",
+                                                  "merges.txt",        "chat_template.jinja",
+                                                  "chat_template.json"};
 /// Copies tokenizer and template files byte for byte.
 void copy_tokenizer_files(const std::filesystem::path& from, const std::filesystem::path& to);
 

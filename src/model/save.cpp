@@ -122,8 +122,8 @@ std::string written_name(const std::string& name, const ModelSpec& spec, bool ha
 
 }  // namespace
 
-void save_tensors(const fs::path& file, const NamedTensors& tensors,
-                  const std::function<void(const void*, size_t)>& written) {
+Written save_tensors(const fs::path& file, const NamedTensors& tensors,
+                     const std::function<void(const void*, size_t)>& written) {
   constexpr size_t kPart = size_t{16} << 20;
   std::vector<TensorToWrite> rows;
   for (const auto& [name, tensor] : tensors)
@@ -138,13 +138,11 @@ void save_tensors(const fs::path& file, const NamedTensors& tensors,
       if (written) written(data + at, size);
     }
   }
-  out.finish();
+  return out.finish();
 }
 
 void copy_tokenizer_files(const fs::path& from, const fs::path& to) {
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "tokenizer.model",
-                           "special_tokens_map.json", "added_tokens.json", "vocab.json",
-                           "merges.txt", "chat_template.jinja", "chat_template.json"})
+  for (const char* name : kTokenizerFiles)
     if (fs::exists(from / name)) copy_bytes(from / name, to / name);
 }
 

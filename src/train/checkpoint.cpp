@@ -2,38 +2,17 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cstring>
-#include <fstream>
+#include <chrono>
 #include <map>
 
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/safetensors.h"
-#include "base/seed.h"
-#include "model/load.h"
+#include "kernels/device.h"
 
 namespace ft {
 namespace {
-
-/// A 64-bit checksum against damage (not against malice): eight bytes a round through mix64, and
-/// the length. Read piece by piece: a mapping of the file would count as memory of the run.
-std::string checksum(const fs::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  if (!in) fail_input(file.string(), ": cannot be read");
-  std::vector<uint64_t> words(1 << 16);
-  uint64_t sum = 0, bytes = 0;
-  while (in) {
-    in.read(reinterpret_cast<char*>(words.data()), static_cast<std::streamsize>(words.size() * 8));
-    const auto got = static_cast<size_t>(in.gcount());
-    std::memset(reinterpret_cast<char*>(words.data()) + got, 0, words.size() * 8 - got);
-    for (size_t i = 0; i < (got + 7) / 8; ++i) sum = mix64(sum ^ words[i]);
-    bytes += got;
-  }
-  char text[17];
-  std::snprintf(text, sizeof text, "%016lx", mix64(sum ^ bytes));
-  return text;
-}
 
 constexpr const char* kFiles[] = {"state.json", "trained.safetensors", "optimizer.safetensors"};
 
@@ -75,7 +54,8 @@ LoaderPosition read_position(const Json& json, const std::string& where) {
   p.step = get_int(json, "step", where).value_or(0);
   p.epochs_done = get_double(json, "epochs_done", where).value_or(0);
   p.steps_per_epoch = get_int(json, "steps_per_epoch", where).value_or(0);
-  if (const Json* counts = json.get("counts"))
+  const Json* counts = json.get_set("counts");
+  if (counts && counts->is_object())
     for (const auto& [name, member] : kDataCounts)
       p.counts.*member = get_int(*counts, name, where).value_or(0);
   return p;
@@ -85,6 +65,27 @@ NamedTensors named(const std::vector<Param*>& params) {
   NamedTensors all;
   for (const Param* p : params) all.emplace_back(p->name, p->value);
   return all;
+}
+
+int64_t bytes_of(const NamedTensors& tensors) {
+  int64_t bytes = 0;
+  for (const auto& [name, tensor] : tensors) bytes += static_cast<int64_t>(tensor.nbytes());
+  return bytes;
+}
+
+/// Values into the same tensors of host memory each time.
+void copy_into(NamedTensors& copy, const NamedTensors& live) {
+  const at::NoGradGuard guard;
+  if (copy.empty())
+    for (const auto& [name, tensor] : live)
+      copy.emplace_back(name, ops::empty(tensor.sizes(), tensor.scalar_type(), at::kCPU));
+  for (size_t i = 0; i < live.size(); ++i) copy[i].second.copy_(live[i].second.detach());
+}
+
+std::string size_text(int64_t bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f MiB", static_cast<double>(bytes) / 0x1p20);
+  return text;
 }
 
 /// Copies stored tensors into live ones, which are of `paged` where it is given; the two sets of
@@ -108,14 +109,13 @@ void restore(const fs::path& file, const NamedTensors& live, const Optimizer* pa
 
 std::vector<std::pair<int64_t, fs::path>> numbered(const fs::path& checkpoints) {
   std::vector<std::pair<int64_t, fs::path>> found;
-  if (!fs::is_directory(checkpoints)) return found;
-  for (const auto& entry : fs::directory_iterator(checkpoints)) {
-    const std::string name = entry.path().filename().string();
+  for (const fs::path& path : list_folder(checkpoints)) {
+    const std::string name = path.filename().string();
     if (!name.starts_with("step-")) continue;
     int64_t step = 0;
     const auto end = std::from_chars(name.data() + 5, name.data() + name.size(), step);
     if (end.ec == std::errc() && end.ptr == name.data() + name.size())
-      found.emplace_back(step, entry.path());
+      found.emplace_back(step, path);
   }
   std::sort(found.rbegin(), found.rend());
   return found;
@@ -123,10 +123,52 @@ std::vector<std::pair<int64_t, fs::path>> numbered(const fs::path& checkpoints) 
 
 }  // namespace
 
-void save_checkpoint(const fs::path& folder, const TrainState& s, const std::vector<Param*>& params,
-                     const Optimizer& optimizer) {
-  make_folders(folder.parent_path());
-  StagedFolder staged(folder);
+CheckpointWriter::CheckpointWriter(fs::path output, const SaveConfig& config,
+                                   std::vector<Param*> params, const Optimizer& optimizer)
+    : output_(std::move(output)),
+      folder_(output_ / "checkpoints"),
+      config_(config),
+      params_(std::move(params)),
+      optimizer_(optimizer) {}
+
+int64_t CheckpointWriter::checkpoint_bytes() const {
+  return bytes_of(named(params_)) + bytes_of(optimizer_.state());
+}
+
+int64_t CheckpointWriter::copy_bytes() const {
+  return config_.background && !optimizer_.is_paged() ? checkpoint_bytes() : 0;
+}
+
+void CheckpointWriter::check() {
+  if (pending_.valid() && pending_.wait_for(std::chrono::seconds(0)) == std::future_status::ready)
+    pending_.get();
+}
+
+void CheckpointWriter::wait() {
+  if (pending_.valid()) pending_.get();
+}
+
+void CheckpointWriter::save(const TrainState& state) {
+  wait();
+  write(state, named(params_), optimizer_.state());
+}
+
+void CheckpointWriter::save_beside(const TrainState& state) {
+  wait();
+  const int64_t bytes = copy_bytes();
+  // Half: a run that fills the machine's memory must not die of being saved.
+  if (bytes == 0 || (trained_copy_.empty() && bytes > available_memory() / 2)) return save(state);
+  copy_into(trained_copy_, named(params_));
+  copy_into(states_copy_, optimizer_.state());
+  pending_ =
+      std::async(std::launch::async, [this, state] { write(state, trained_copy_, states_copy_); });
+}
+
+void CheckpointWriter::write(const TrainState& s, const NamedTensors& trained,
+                             const NamedTensors& states) try {
+  make_folders(folder_);
+  const fs::path target = folder_ / ("step-" + std::to_string(s.step));
+  StagedFolder staged(target);
   const Json state =
       Json::Object{{"step", s.step},
                    {"tokens", s.tokens},
@@ -136,23 +178,57 @@ void save_checkpoint(const fs::path& folder, const TrainState& s, const std::vec
                    {"evaluations_without_gain", s.evaluations_without_gain},
                    {"owes_evaluation", s.owes_evaluation},
                    {"threads", s.threads},
+                   {"device", s.device},
                    {"data", to_json(s.data)},
-                   {"data_files", s.data_files},
+                   {"inputs", s.inputs},
                    {"config", s.config}};
-  write_file(staged.path() / "state.json", with_finite_numbers(state).dump_indented() + "\n");
-  save_tensors(staged.path() / "trained.safetensors", named(params));
-  save_tensors(staged.path() / "optimizer.safetensors", optimizer.state(),
-               [&](const void* data, size_t size) { optimizer.release(data, size); });
   Json manifest = Json::Object{};
-  for (const char* name : kFiles)
-    manifest.set(name,
-                 Json::Object{{"bytes", static_cast<int64_t>(fs::file_size(staged.path() / name))},
-                              {"checksum", checksum(staged.path() / name)}});
+  const auto enter = [&](const char* name, const Written& file) {
+    if (static_cast<int64_t>(fs::file_size(staged.path() / name)) != file.bytes)
+      fail(Code::kOutput, (staged.path() / name).string(), ": is not as long as what was written");
+    manifest.set(name, Json::Object{{"bytes", file.bytes}, {"checksum", file.checksum}});
+  };
+  enter(kFiles[0],
+        write_file(staged.path() / kFiles[0], with_finite_numbers(state).dump_indented() + "\n"));
+  enter(kFiles[1], save_tensors(staged.path() / kFiles[1], trained));
+  enter(kFiles[2],
+        save_tensors(staged.path() / kFiles[2], states,
+                     [&](const void* data, size_t size) { optimizer_.release(data, size); }));
   write_file(staged.path() / "manifest.json", manifest.dump_indented() + "\n");
+  // A resumed run goes on with the lines up to this step: they must not be younger than it.
+  if (fs::exists(output_ / "metrics.jsonl")) sync_path(output_ / "metrics.jsonl");
   staged.commit();
+  whole_.insert(target);
+  prune();
+} catch (const Error& e) {
+  not_saved(s.step, e.what());
+} catch (const fs::filesystem_error& e) {
+  not_saved(s.step, printable(e.what()));
 }
 
-TrainState read_state(const fs::path& folder) {
+void CheckpointWriter::not_saved(int64_t step, const std::string& why) const {
+  std::error_code unknown;
+  const auto space = fs::space(output_, unknown);
+  fail(Code::kOutput, why, "; the checkpoint of step ", step, " is not saved (it needs ",
+       size_text(checkpoint_bytes()), ", ",
+       unknown ? "?" : size_text(static_cast<int64_t>(space.available)), " are free in ",
+       output_.string(), ")");
+}
+
+/// Deletes what is older than the newest `keep` whole ones; a damaged one counts for none.
+void CheckpointWriter::prune() {
+  int64_t found = 0;
+  for (const auto& [step, folder] : numbered(folder_)) {
+    if (found == config_.keep) {
+      remove_tree(folder);
+    } else if (whole_.contains(folder) || !damage(folder)) {
+      whole_.insert(folder);
+      ++found;
+    }
+  }
+}
+
+TrainState load_state(const fs::path& folder) {
   const std::string where = (folder / "state.json").string();
   const Json json = read_json(folder / "state.json");
   TrainState s;
@@ -164,17 +240,24 @@ TrainState read_state(const fs::path& folder) {
   s.evaluations_without_gain = get_int(json, "evaluations_without_gain", where).value_or(0);
   s.owes_evaluation = get_bool(json, "owes_evaluation", where).value_or(false);
   s.threads = get_int(json, "threads", where).value_or(0);
+  s.device = get_string(json, "device", where).value_or("");
   s.config = get_string(json, "config", where).value_or("");
-  const Json *data = json.get("data"), *files = json.get("data_files");
-  if (!data || !files)
+  const Json *data = json.get_set("data"), *inputs = json.get_set("inputs");
+  if (!data || !inputs)
     fail_input(where, ": does not say where the run was in its data: it is of an older version");
+  if (!data->is_object() || !inputs->is_object())
+    fail_input(where, ": data or inputs: not an object");
   s.data = read_position(*data, where);
-  s.data_files = *files;
+  s.inputs = *inputs;
+  const LoaderPosition& p = s.data;
+  if (std::min({s.step, s.tokens, s.evaluations_without_gain, p.epoch, p.window, p.step,
+                p.steps_per_epoch}) < 0)
+    fail_input(where, ": one of step, tokens, evaluations_without_gain or data is no count");
   return s;
 }
 
-void load_checkpoint(const fs::path& folder, const std::vector<Param*>& params,
-                     const Optimizer& optimizer) {
+void load_tensors(const fs::path& folder, const std::vector<Param*>& params,
+                  const Optimizer& optimizer) {
   restore(folder / "trained.safetensors", named(params));
   restore(folder / "optimizer.safetensors", optimizer.state(), &optimizer);
 }
@@ -186,11 +269,6 @@ std::optional<fs::path> newest_checkpoint(const fs::path& checkpoints) {
     log_warning(folder.string(), ": passed over: ", *what);
   }
   return std::nullopt;
-}
-
-void prune_checkpoints(const fs::path& checkpoints, int64_t keep) {
-  const auto all = numbered(checkpoints);
-  for (size_t i = static_cast<size_t>(keep); i < all.size(); ++i) fs::remove_all(all[i].second);
 }
 
 }  // namespace ft

@@ -1,17 +1,19 @@
 // Resumable state: checkpoints/step-N/, written whole or not at all.
-//   state.json             step, tokens, best eval loss, the place in the data and which files it
-//                          was, what the run was (config, threads)
+//   state.json             step, tokens, best eval loss, the place in the data, what the run was
+//                          (config, inputs, threads, device)
 //   trained.safetensors    every trained tensor in its own dtype
 //   optimizer.safetensors  AdamW's state
 //   manifest.json          size and checksum of each file; written last
 #pragma once
 
 #include <filesystem>
+#include <future>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "data/loader.h"
-#include "model/params.h"
+#include "model/load.h"
 #include "train/optimizer.h"
 
 namespace ft {
@@ -26,25 +28,55 @@ struct TrainState {
   bool owes_evaluation = false;
   std::string config;  ///< to_yaml of the run
   int64_t threads = 0;
+  std::string device;
   LoaderPosition data;
-  Json data_files;  ///< Rows::fingerprint() of training and eval data
+  Json inputs = Json::Object{};  ///< key of the configuration -> fingerprint of what it names
 };
 
-void save_checkpoint(const std::filesystem::path& folder, const TrainState& state,
-                     const std::vector<Param*>& params, const Optimizer& optimizer);
+/// Writes the checkpoints of a run into `output`/checkpoints and keeps the newest whole ones.
+class CheckpointWriter {
+ public:
+  /// Keeps references to the parameters and the optimizer.
+  CheckpointWriter(std::filesystem::path output, const SaveConfig& config,
+                   std::vector<Param*> params, const Optimizer& optimizer);
+  /// Waits; an error that nobody asked for is lost.
+  ~CheckpointWriter() = default;
 
-/// Reads state.json alone, of a folder that newest_checkpoint() gave.
-TrainState read_state(const std::filesystem::path& folder);
+  /// On disk when it returns.
+  void save(const TrainState& state);
+  /// Copies the state and writes it beside what follows, after the one before is on disk. Where the
+  /// copy would not fit, and of paged states, as save().
+  void save_beside(const TrainState& state);
+  /// Throws what has gone wrong beside training.
+  void check();
+  void wait();
 
-/// Reads weights and optimizer back. Error (input) when they are of another run.
-void load_checkpoint(const std::filesystem::path& folder, const std::vector<Param*>& params,
-                     const Optimizer& optimizer);
+  /// Bytes of a checkpoint, and of the copy that save_beside makes (0: none).
+  int64_t checkpoint_bytes() const;
+  int64_t copy_bytes() const;
+
+ private:
+  void write(const TrainState& state, const NamedTensors& trained, const NamedTensors& states);
+  void prune();
+  [[noreturn]] void not_saved(int64_t step, const std::string& why) const;
+
+  std::filesystem::path output_, folder_;
+  SaveConfig config_;
+  std::vector<Param*> params_;
+  const Optimizer& optimizer_;
+  /// The copy: its memory stays, so that saving makes none of it anew.
+  NamedTensors trained_copy_, states_copy_;
+  std::set<std::filesystem::path> whole_;  ///< written or verified by this process
+  std::future<void> pending_;              ///< last: its thread uses all of the above
+};
+
+/// The state, weights and optimizer of a whole checkpoint. Error (input) when it is of another run.
+TrainState load_state(const std::filesystem::path& folder);
+void load_tensors(const std::filesystem::path& folder, const std::vector<Param*>& params,
+                  const Optimizer& optimizer);
 
 /// The newest folder checkpoints/step-N whose manifest holds; damaged ones are passed over with a
 /// warning.
 std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& checkpoints);
-
-/// Deletes all but the newest `keep`.
-void prune_checkpoints(const std::filesystem::path& checkpoints, int64_t keep);
 
 }  // namespace ft

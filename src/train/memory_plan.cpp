@@ -351,6 +351,9 @@ MemoryPlan plan_memory(const RunConfig& config, Recompute recompute, Model& outl
   MemoryPlan plan;
   add_residents(f, plan);
   add_step(f, plan);
+  // CheckpointWriter's copy, which is in the memory of the host.
+  if (!is_cuda && config.save.background && !config.train.optimizer.starts_with("paged"))
+    plan.snapshot = (f.is_adapted() ? plan.adapter : plan.weights) + plan.optimizer;
   plan.buffers = buffer_bytes(f, program_bytes);
   return plan;
 }

@@ -26,9 +26,9 @@ BatchSize largest_batch(const Loader& loader, const RunConfig& config);
 /// Bytes at the moment of the peak.
 struct MemoryPlan {
   int64_t weights = 0, adapter = 0, gradients = 0, optimizer = 0, activations = 0, logits = 0,
-          buffers = 0;
+          snapshot = 0, buffers = 0;
   int64_t peak() const {
-    return weights + adapter + gradients + optimizer + activations + logits + buffers;
+    return weights + adapter + gradients + optimizer + activations + logits + snapshot + buffers;
   }
 };
 

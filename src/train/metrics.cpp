@@ -15,10 +15,17 @@ namespace {
 /// The lines of an interrupted run up to `step`.
 std::string lines_until(const std::string& text, int64_t step, const std::string& where) {
   std::string kept;
+  int64_t steps = 0;
   for (const std::string& line : whole_lines(text)) {
-    const auto at = get_int(parse_metrics_line(line, where), "step", where);
-    if (at && *at <= step) kept += line + "\n";
+    const Json json = parse_metrics_line(line, where);
+    const auto at = get_int(json, "step", where);
+    if (!at || *at > step) continue;
+    kept += line + "\n";
+    steps += get_string(json, "type", where) == "train";
   }
+  if (steps != step)
+    log_warning(where, ": has ", steps, " training steps up to step ", step,
+                ", from where this run goes on");
   return kept;
 }
 

@@ -47,6 +47,8 @@ class Optimizer {
 
   /// State by name ("<parameter>.exp_avg", ...), for checkpoints; the tensors are the live ones.
   std::vector<std::pair<std::string, Tensor>> state() const;
+  /// Whether the states lie outside the device's memory.
+  bool is_paged() const { return pages_ || staging_; }
   /// Says that a part of a state's memory has been read or written: paged on the CPU it leaves the
   /// resident set.
   void release(const void* data, size_t size) const;

@@ -11,26 +11,35 @@
 namespace ft {
 namespace {
 
-/// What a run leaves, interface order; the folders also with the names of their staging.
-constexpr const char* kResults[] = {
-    "config.yaml",   "metrics.jsonl", "samples.jsonl",  "report.html", "profile.txt",
-    "profile.json",  "tensorboard",   "checkpoints",    "best",        "final",
-    ".best.staging", ".best.old",     ".final.staging", ".final.old"};
+/// What a run leaves, interface order.
+constexpr const char* kResults[] = {"config.yaml", "metrics.jsonl", "samples.jsonl", "report.html",
+                                    "profile.txt", "profile.json",  "tensorboard",   "checkpoints",
+                                    "best",        "final"};
 
-/// Settings that a resumed run may change: they decide what is written, not what is computed.
+/// Settings that a resumed run may change: how long it goes on, what is computed again instead of
+/// kept (the same numbers), what is measured and what is written. eval.max_examples is none of
+/// them: losses before and after could not be compared.
 bool may_change(const std::string& key) {
-  return key.starts_with("log.") || key.starts_with("save.") || key.starts_with("eval.sample") ||
-         key == "output_dir" || key == "train.profile_steps";
+  return key.starts_with("log.") || key.starts_with("save.") || key == "output_dir" ||
+         key == "train.epochs" || key == "train.max_steps" ||
+         key == "train.gradient_checkpointing" || key == "train.profile_steps" ||
+         (key.starts_with("eval.") && key != "eval.max_examples");
 }
 
-void check_same_run(const RunConfig& now, const fs::path& saved_file) {
-  const RunConfig before = load_config(saved_file.string(), {});
-  for (const std::string& key : changed_keys(before, now))
-    if (!may_change(key))
-      fail_usage(
-          saved_file.string(), ": ", key,
-          ": differs from this run's; --resume goes on with the same settings (leave the key "
-          "as it was, or start anew with --overwrite)");
+std::vector<std::string> changed_settings(const RunConfig& now, const fs::path& saved_file) {
+  std::vector<std::string> allowed;
+  std::string refused;
+  for (const std::string& key : changed_keys(load_config(saved_file.string(), {}), now)) {
+    if (may_change(key))
+      allowed.push_back(key);
+    else
+      refused += (refused.empty() ? "" : ", ") + key;
+  }
+  if (!refused.empty())
+    fail_usage(saved_file.string(), ": ", refused,
+               ": not as in this run; --resume goes on with the same settings (leave them as they "
+               "were, or start anew with --overwrite)");
+  return allowed;
 }
 
 /// A run must not write into, or with --overwrite delete, what it reads.
@@ -60,28 +69,35 @@ bool is_finished(const fs::path& output) {
   return type == "summary";
 }
 
-void check_output_folder(const RunConfig& config, bool resume, bool overwrite) {
+std::vector<std::string> check_output_folder(const RunConfig& config, bool resume, bool overwrite) {
   const fs::path output = config.output_dir;
   if (resume && overwrite) fail_usage("--resume and --overwrite: only one of them");
   if (fs::exists(output) && !fs::is_directory(output))
     fail(Code::kOutput, output.string(), ": is not a folder; another output_dir is wanted");
-  if (resume && fs::exists(output / "config.yaml")) check_same_run(config, output / "config.yaml");
+  // Found now, not after the model is read.
+  if (fs::exists(output / ".lock")) const FolderLock probe(output);
+  std::vector<std::string> changed;
+  if (resume && fs::exists(output / "config.yaml"))
+    changed = changed_settings(config, output / "config.yaml");
   check_inputs_outside(config);
-  if (resume || overwrite) return;
+  if (resume || overwrite) return changed;
   for (const char* name : {"metrics.jsonl", "config.yaml", "checkpoints", "best", "final"})
     if (fs::exists(output / name))
       fail_usage(
           output.string(),
           ": holds another run's results; --resume goes on with it, --overwrite starts anew");
+  return changed;
+}
+
+void remove_leftovers(const fs::path& output) {
+  remove_staging(output);
+  remove_staging(output / "checkpoints");
+  for (const fs::path& path : list_folder(output))
+    if (path.filename().string().starts_with(".optimizer-")) remove_tree(path);
 }
 
 void clear_results(const fs::path& output) {
-  for (const char* name : kResults) {
-    std::error_code error;
-    fs::remove_all(output / name, error);
-    if (error)
-      fail(Code::kOutput, (output / name).string(), ": cannot be removed: ", error.message());
-  }
+  for (const char* name : kResults) remove_tree(output / name);
 }
 
 }  // namespace ft

@@ -3,17 +3,23 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
+#include <vector>
 
 #include "finetune/config.h"
 
 namespace ft {
 
 /// Refuses (usage) a folder with another run's results unless told to go on or to start anew, a
-/// resumed run with other settings, and a folder that holds the run's own inputs.
-void check_output_folder(const RunConfig& config, bool resume, bool overwrite);
+/// resumed run with settings that would have made another run, and a folder that holds the run's
+/// own inputs; (output) one that is in use. Gives the settings that a resumed run has changed.
+std::vector<std::string> check_output_folder(const RunConfig& config, bool resume, bool overwrite);
 
 /// True when metrics.jsonl ends with a summary: it is the last thing that a run writes.
 bool is_finished(const std::filesystem::path& output);
+
+/// Removes what a killed run left half-written.
+void remove_leftovers(const std::filesystem::path& output);
 
 /// Removes what an earlier run left; --resume would go on with it, and a user would take it for
 /// the new run's.

@@ -202,6 +202,7 @@ constexpr Part kParts[] = {
     {"optimizer", "moments and what keeps small updates", &MemoryPlan::optimizer},
     {"activations", "at the peak", &MemoryPlan::activations},
     {"logits", "a chunk of them, and the head's gradient", &MemoryPlan::logits},
+    {"snapshot", "a copy to write checkpoints from", &MemoryPlan::snapshot},
     {"buffers", "the program and its libraries", &MemoryPlan::buffers},
 };
 

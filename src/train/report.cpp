@@ -238,9 +238,9 @@ void write_report(const fs::path& output) {
   };
   const fs::path folder = fs::absolute(output).lexically_normal();
   const fs::path title = folder.has_filename() ? folder : folder.parent_path();
-  write_file(output / "report.html",
-             report_html(text("metrics.jsonl"), text("samples.jsonl"), text("config.yaml"),
-                         "finetune: " + title.filename().string()));
+  replace_file(output / "report.html",
+               report_html(text("metrics.jsonl"), text("samples.jsonl"), text("config.yaml"),
+                           "finetune: " + title.filename().string()));
 }
 
 void remove_report(const fs::path& output) {

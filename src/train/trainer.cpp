@@ -1,6 +1,8 @@
-// train(): from a configuration to final/. The step itself is in step.cpp.
+// train(): from a configuration to final/. The step itself is in step.cpp, stopping and resuming in
+// recovery.cpp, what a run leaves in trainer_results.cpp.
 #include "train/trainer.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 
@@ -10,6 +12,7 @@
 #include "finetune/run.h"
 #include "kernels/device.h"
 #include "train/evaluate.h"
+#include "train/fingerprint.h"
 #include "train/memory_plan.h"
 #include "train/output_folder.h"
 #include "train/profiler.h"
@@ -32,18 +35,6 @@ std::string gib_text(int64_t bytes) {
   return text;
 }
 
-/// Training goes on with the data it began with: Rows::fingerprint() of training and eval data.
-void check_same_files(const Json& before, const Json& now) {
-  if (before == now) return;
-  for (const Json& part : now.array())
-    for (const Json& file : part.array())
-      if (before.dump().find(file.dump()) == std::string::npos)
-        fail_input(printable(file.get("file")->string()),
-                   ": is not what it was when the run began; --resume needs the same data, "
-                   "--overwrite begins anew");
-  fail_input("data: the run began with other files; --resume needs the same data");
-}
-
 }  // namespace
 
 Trainer::Trainer(RunConfig config, bool resume, uint64_t window_bytes)
@@ -53,20 +44,11 @@ Trainer::Trainer(RunConfig config, bool resume, uint64_t window_bytes)
       output_(config_.output_dir),
       peak_rate_(config_.train.learning_rate.value()) {}
 
-void Trainer::find_checkpoint() {
-  checkpoint_ = newest_checkpoint(output_ / "checkpoints");
-  if (checkpoint_)
-    state_ = read_state(*checkpoint_);
-  else
-    log_info("resume     no whole checkpoint in ", (output_ / "checkpoints").string(),
-             "; starting from the beginning");
-}
-
 void Trainer::prepare_data() {
   SplitRows rows = read_split(config_.data, config_.seed);
-  const Json files = Json::Array{rows.train.fingerprint(), rows.eval.fingerprint()};
-  if (checkpoint_) check_same_files(state_.data_files, files);
-  state_.data_files = files;
+  Json files = Json::Object{{"data.train", rows.train.fingerprint()}};
+  if (!config_.data.eval.empty()) files.set("data.eval", rows.eval.fingerprint());
+  take_inputs(files);
   DataContext context = session_.data_context(config_.data);
   context.keep_texts = false;
   loader_.emplace(std::move(rows.train), context, config_, state_.data, window_bytes_);
@@ -184,33 +166,32 @@ void Trainer::report_counts(const DataCounts& counts, const char* of) const {
               " left out for having no trained token");
 }
 
-void Trainer::continue_from_checkpoint() {
-  load_checkpoint(*checkpoint_, session_.model->params.trainable(), *optimizer_);
-  if (state_.threads != num_threads())
-    log_warning("the checkpoint was made with ", state_.threads, " threads, this run has ",
-                num_threads(), ": results will differ in the last bits");
-  saved_step_ = resumed_step_ = state_.step;
-  log_info("resume     from ", checkpoint_->string());
-}
-
 int Trainer::run() {
   const auto start = Clock::now();
   std::optional<FolderLock> lock;
-  if (resume_ && fs::exists(output_)) lock.emplace(output_);
+  const auto occupy = [&] {
+    lock.emplace(output_);
+    remove_leftovers(output_);
+  };
+  if (resume_ && fs::exists(output_)) occupy();
   if (resume_) find_checkpoint();
   session_ = open_session(config_, std::nullopt);
+  take_inputs(fingerprints(config_));
   prepare_data();
   plan_run();
   prepare_model();
   make_borders();
   make_folders(output_);
-  if (!lock) lock.emplace(output_);
+  if (!lock) occupy();
   optimizer_.emplace(session_.model->params.trainable(), config_.train,
                      static_cast<uint64_t>(config_.seed), output_);
+  checkpoints_.emplace(output_, config_.save, session_.model->params.trainable(), *optimizer_);
   if (checkpoint_) continue_from_checkpoint();
   if (!resume_) clear_results(output_);
   state_.threads = num_threads();
+  state_.device = session_.model->device.str();
   report_start();
+  check_space();
   replace_file(output_ / "config.yaml", to_yaml(config_));
   if (state_.step == 0) remove_report(output_);
   metrics_.emplace(output_ / "metrics.jsonl", state_.step, config_.log.tensorboard);
@@ -250,28 +231,13 @@ int Trainer::loop() {
     const auto step_start = Clock::now();
     const double rate = learning_rate_at(config_.train, peak_rate_, state_.step, num_steps_);
     std::optional<LoadedStep> step;
-    StepResult result;
-    try {
-      {
-        const ProfileScope phase("data", true);
-        step = loader_->next();
-      }
-      if (!step) break;
-      result = train_step({*session_.model, session_.adapters ? &*session_.adapters : nullptr,
-                           *optimizer_, config_},
-                          step->batches, state_.step, rate);
-      profiler.end_step();
-    } catch (const Error& e) {
-      progress_.pause();
-      const std::string checkpoints = (output_ / "checkpoints").string();
-      if (!optimizer_->refused()) {
-        save_now();
-        fail(e.code(), e.what(), "; the state before it is in ", checkpoints);
-      }
-      if (saved_step_ < 0) fail(e.code(), e.what(), "; there is no checkpoint yet");
-      fail(e.code(), e.what(), "; the last state to go on from is step ", saved_step_, " in ",
-           checkpoints);
+    {
+      const ProfileScope phase("data", true);
+      step = load_step();
     }
+    if (!step) break;
+    const StepResult result = take_step(step->batches, rate);
+    profiler.end_step();
     ++state_.step;
     state_.data = step->after;
     is_last_step_ = step->is_last || is_at_end();
@@ -282,7 +248,8 @@ int Trainer::loop() {
     if (is_due && !eval_.empty()) stopped_early = evaluate_now();
     const bool saves =
         config_.save.every_steps ? state_.step % *config_.save.every_steps == 0 : is_due;
-    if (saves || StopSignals::take_save_request()) save_now();
+    if (saves || StopSignals::take_save_request()) save_now(/*goes_on=*/true);
+    checkpoints_->check();
     if (StopSignals::received()) return end_by_signal();
   }
   progress_.pause();
@@ -299,14 +266,6 @@ int Trainer::loop() {
   loader_.reset();
   finish();
   return 0;
-}
-
-int Trainer::end_by_signal() {
-  const int signal = StopSignals::received();
-  progress_.pause();
-  if (state_.step > 0) save_now();  // before the first step there is nothing to go on from
-  log_info("stopped by signal ", signal, " after step ", state_.step, "; go on with --resume");
-  return 128 + signal;
 }
 
 void Trainer::record(const StepResult& r, double learning_rate, double seconds) {
@@ -368,20 +327,15 @@ bool Trainer::has_stopped_improving() const {
          state_.evaluations_without_gain >= *config_.eval.early_stopping_patience;
 }
 
-void Trainer::save_now() {
-  if (saved_step_ == state_.step) return;
-  state_.config = to_yaml(config_);
-  const fs::path checkpoints = output_ / "checkpoints";
-  save_checkpoint(checkpoints / ("step-" + std::to_string(state_.step)), state_,
-                  session_.model->params.trainable(), *optimizer_);
-  prune_checkpoints(checkpoints, config_.save.keep);
-  saved_step_ = state_.step;
-}
-
 int train(const TrainOptions& options) {
   const RunConfig config = resolve(options.config);
-  check_output_folder(config, options.resume, options.overwrite);
-  if (options.resume && is_finished(config.output_dir)) {
+  const std::vector<std::string> changed =
+      check_output_folder(config, options.resume, options.overwrite);
+  for (const std::string& key : changed) log_info("resume     with another ", key);
+  const bool has_new_length = std::ranges::any_of(changed, [](const std::string& key) {
+    return key == "train.epochs" || key == "train.max_steps";
+  });
+  if (options.resume && !has_new_length && is_finished(config.output_dir)) {
     log_info(config.output_dir, ": this run is finished; nothing left to do");
     return 0;
   }

@@ -53,7 +53,7 @@ void Trainer::write_samples() {
                  .dump() +
              "\n";
   }
-  write_file(output_ / "samples.jsonl", lines);
+  replace_file(output_ / "samples.jsonl", lines);
 }
 
 void Trainer::finish() {

@@ -81,6 +81,7 @@ const std::vector<std::string> kInterface = {"model",
                                              "save.every_steps",
                                              "save.keep",
                                              "save.keep_best",
+                                             "save.background",
                                              "save.text_only",
                                              "log.every_steps",
                                              "log.tensorboard"};

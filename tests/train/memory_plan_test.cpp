@@ -31,10 +31,13 @@ TEST(MemoryPlan, CountsWeightsAndStateOfARealModel) {
   config.train.master_weights = "kahan";
   EXPECT_EQ(plan_of(config).weights, 2 * all);
   EXPECT_EQ(plan_of(config).optimizer, 10 * all);  // two float32 moments and 2 bytes carried along
+  EXPECT_EQ(plan_of(config).snapshot, 12 * all);   // of both, on the host
+  EXPECT_EQ(plan_of(config, /*is_cuda=*/true).snapshot, 0);
   config.train.master_weights = "float32";
   EXPECT_EQ(plan_of(config).optimizer, 12 * all);
   config.train.optimizer = "paged_adamw";
   EXPECT_EQ(plan_of(config).optimizer, 4 * all);
+  EXPECT_EQ(plan_of(config).snapshot, 0);
 }
 
 TEST(MemoryPlan, CountsTheAdapterThatTheRunWouldTrain) {

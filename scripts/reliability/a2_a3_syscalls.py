@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""a2, a3: at every file-system call that a run with checkpoints makes below its output folder, the process is killed (a2), or the
+call fails once with EIO, ENOSPC, EACCES, or is interrupted, or writes less than it was given (a3).
+  a2: the resumed run ends like one never stopped, and only staging was left.
+  a3: EINTR goes on; other errors end the run with status 5 and one line that names path and reason, and the resumed run ends as
+      above. strace's short write says 1 byte and writes none: the damage must not pass for a whole checkpoint.
+  a2_a3_syscalls.py [STRIDE] [a2|a3 ...]      every call, or every STRIDE-th"""
+import collections
+import errno
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import runs
+
+CALLS = "openat,write,pwrite64,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,ftruncate,flock,fallocate"
+STRACE = ["strace", "-f", "-qq", "--seccomp-bpf"]
+ERRORS = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC, "EACCES": errno.EACCES, "EINTR": errno.EINTR}
+
+
+def points(scene, output, log):
+    """(call, path, occurrence) of each call on a path of the output folder, as strace -P counts them."""
+    scene.run(output, before=[*STRACE, "-y", "-o", log, "-e", f"trace={CALLS}"])
+    counts, found = collections.Counter(), []
+    for line in open(log):
+        match = re.match(r"(\d+) +(\w+)\((.*)", line)
+        if not match or str(output) not in line:
+            continue
+        thread, call, arguments = match.groups()
+        paths = re.findall(r'["<](' + re.escape(str(output)) + r'[^">]*)[">]', arguments)
+        if not paths:
+            continue
+        absent = "ENOENT" in line  # a look at what may not be there
+        counts[thread, call, paths[0]] += 1  # strace counts thread by thread
+        found.append((call, paths[0], counts[thread, call, paths[0]], absent))
+    return list(dict.fromkeys(found))
+
+
+def main():
+    if not shutil.which("strace"):
+        runs.row("a2", "strace is missing: apt-get install strace", False)
+        return 77
+    stride = int(sys.argv[1]) if len(sys.argv) > 1 else 1
+    wanted = sys.argv[2:] or ["a2", "a3"]
+    scene = runs.Scene(runs.VARIANTS["lora"] + ["eval.evaluations=1", "log.tensorboard=false"], steps=6)
+    whole = scene.output()
+    calls = points(scene, whole, scene.folder / "trace")
+    expected = runs.result(whole)
+    status = 0
+    for what in wanted:
+        faults = ["KILL"] if what == "a2" else [*ERRORS, "SHORT"]
+        bad, cases = [], 0
+        for index, (call, path, nth, absent) in enumerate(calls):
+            if index % stride:
+                continue
+            for fault in faults:
+                if fault == "SHORT" and call not in ("write", "pwrite64"):
+                    continue
+                inject = {"KILL": "signal=SIGKILL", "SHORT": "retval=1"}.get(fault, f"error={fault}")
+                output = scene.output()
+                here = path.replace(str(whole), str(output))
+                done = scene.run(output, before=[*STRACE, "-o", "/dev/null", "-P", here, "-e", f"trace={call}",
+                                                 "-e", f"inject={call}:{inject}:when={nth}"], check=False)
+                cases += 1
+                problem = judge(fault, call, here, done, absent)
+                if not problem and not (fault == "SHORT" and "/checkpoints/" not in here):
+                    go_on = (output / "config.yaml").exists() or (output / "metrics.jsonl").exists()
+                    again = scene.run(output, *(["--resume"] if go_on else []), check=False)
+                    if again.returncode != 0:
+                        problem = f"cannot be resumed: {again.stderr[-300:]}"
+                    else:
+                        problem = ", ".join(runs.differences(runs.result(output), expected) + runs.leftovers(output))
+                if problem:
+                    bad.append(f"{fault} at {call} {nth} of {os.path.relpath(here, output)}: {problem}")
+                shutil.rmtree(output, ignore_errors=True)
+        status |= not runs.row(what, f"{len(calls)} calls, {cases} cases, {len(bad)} bad", not bad)
+        for line in bad[:20]:
+            print("      ", line)
+    scene.close()
+    return status
+
+
+def judge(fault, call, path, done, absent):
+    if fault == "KILL":
+        # strace ends as its tracee did.
+        return "" if done.returncode in (-9, 137, 0) else f"status {done.returncode}"
+    if fault in ("EINTR", "SHORT"):
+        # A lie about a line of metrics may be met when the report reads it.
+        if done.returncode == 0 or fault == "SHORT" and done.returncode in (3, 5):
+            return ""
+        return f"status {done.returncode}: {done.stderr[-200:]}"
+    if done.returncode == 0:
+        # Allowed: cleaning up what may be there, and reads of what has another place.
+        return "" if absent else "status 0"
+    errors = [l for l in done.stderr.splitlines() if l.startswith("error: ")]
+    reason = os.strerror(ERRORS[fault])
+    if done.returncode not in (3, 5) or len(errors) != 1:
+        return f"status {done.returncode}, {len(errors)} lines: {done.stderr[-200:]}"
+    name = os.path.basename(path)
+    if reason not in errors[0] or name.replace(".staging", "").strip(".") not in errors[0]:
+        return f"reason or path not named: {errors[0]}"
+    return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

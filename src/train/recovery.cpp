@@ -1,0 +1,174 @@
+// How a run stops before its end with as much as can be saved, and goes on from there.
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "kernels/device.h"
+#include "train/signals.h"
+#include "train/trainer.h"
+
+namespace ft {
+namespace {
+
+/// `"Once upon a time" and 3 more`: the beginnings of the documents of a step.
+std::string beginnings(const std::vector<Batch>& batches, const Tokenizer* tokenizer) {
+  constexpr size_t kShown = 4;
+  constexpr int64_t kTokens = 16;
+  std::string text;
+  size_t count = 0;
+  for (const Batch& b : batches)
+    for (size_t d = 0; d + 1 < b.bounds.size(); ++d) {
+      if (++count > kShown) continue;
+      const auto first = b.tokens.begin() + b.bounds[d];
+      const std::vector<int32_t> ids(first,
+                                     first + std::min(kTokens, b.bounds[d + 1] - b.bounds[d]));
+      std::string begins;
+      for (const int32_t id : ids) begins += (begins.empty() ? "ids " : " ") + std::to_string(id);
+      if (tokenizer) begins = '"' + tokenizer->decode(ids) + '"';
+      text += (text.empty() ? "" : ", ") + printable(begins);
+    }
+  return count > kShown ? str(text, " and ", count - kShown, " more") : text;
+}
+
+/// `train.jsonl has`, or `its files have` where a fingerprint is of several as one.
+std::string changed_file(const Json& before, const Json& now) {
+  if (now.is_array())
+    for (const Json& file : now.array())
+      if (!before.is_array() || std::ranges::find(before.array(), file) == before.array().end())
+        return printable(file.get("file")->string()) + " has";
+  return "its files have";
+}
+
+}  // namespace
+
+void Trainer::find_checkpoint() {
+  checkpoint_ = newest_checkpoint(output_ / "checkpoints");
+  if (checkpoint_)
+    state_ = load_state(*checkpoint_);
+  else
+    log_info("resume     no whole checkpoint in ", (output_ / "checkpoints").string(),
+             "; starting from the beginning");
+}
+
+void Trainer::take_inputs(const Json& now) {
+  for (const auto& [key, fingerprint] : now.object()) {
+    const Json* before = state_.inputs.get(key);
+    if (checkpoint_ && before && *before != fingerprint)
+      fail_input(key, ": not what the run in ", output_.string(),
+                 " began with: ", changed_file(*before, fingerprint),
+                 " changed since; put the old ones back, or start anew with --overwrite");
+    state_.inputs.set(key, fingerprint);
+  }
+}
+
+void Trainer::continue_from_checkpoint() {
+  load_tensors(*checkpoint_, session_.model->params.trainable(), *optimizer_);
+  const std::string device = session_.model->device.str();
+  if (state_.threads != num_threads())
+    log_warning("threads: the checkpoint was made with ", state_.threads, ", this run has ",
+                num_threads(), ": results will differ in the last bits");
+  if (state_.device != device)
+    log_warning("device: the checkpoint was made on ", state_.device, ", this run is on ", device,
+                ": results will differ in the last bits");
+  saved_step_ = resumed_step_ = state_.step;
+  log_info("resume     from ", checkpoint_->string());
+}
+
+void Trainer::check_space() const {
+  // What is kept and the one being written; best/, final/ and what replaces them.
+  const int64_t checkpoints = (state_.step > 0 ? 1 : config_.save.keep + 1);
+  int64_t trained = 0;
+  for (const Param* p : session_.model->params.trainable())
+    trained += static_cast<int64_t>(p->value.nbytes());
+  const int64_t needed = checkpoints * checkpoints_->checkpoint_bytes() + 3 * trained;
+  std::error_code unknown;
+  const auto space = fs::space(output_, unknown);
+  if (unknown || space.available >= static_cast<uint64_t>(needed)) return;
+  log_warning(output_.string(), ": ", space.available >> 20, " MiB are free, this run needs about ",
+              (needed >> 20) + 1, " MiB for checkpoints and results");
+}
+
+void Trainer::save_now(bool goes_on) {
+  goes_on = goes_on && !is_last_step_ && !StopSignals::received();
+  if (saved_step_ != state_.step) {
+    state_.config = to_yaml(config_);
+    if (goes_on) {
+      checkpoints_->save_beside(state_);
+    } else {
+      checkpoints_->save(state_);
+    }
+    saved_step_ = state_.step;
+  }
+  if (!goes_on) checkpoints_->wait();
+}
+
+int Trainer::end_by_signal() {
+  const int signal = StopSignals::received();
+  progress_.pause();
+  if (state_.step > 0) save_now();  // before the first step there is nothing to go on from
+  log_info("stopped by signal ", signal, " after step ", state_.step, "; go on with --resume");
+  return 128 + signal;
+}
+
+std::optional<LoadedStep> Trainer::load_step() {
+  try {
+    return loader_->next();
+  } catch (const Error& e) {
+    stop_at_error(e, {});
+  } catch (const std::bad_alloc&) {
+    stop_without_memory();
+  }
+}
+
+StepResult Trainer::take_step(const std::vector<Batch>& batches, double rate) {
+  try {
+    return train_step(
+        {*session_.model, session_.adapters ? &*session_.adapters : nullptr, *optimizer_, config_},
+        batches, state_.step, rate);
+  } catch (const Error& e) {
+    stop_at_error(e, batches);
+  } catch (const std::bad_alloc&) {
+    stop_without_memory();
+  } catch (const c10::OutOfMemoryError&) {
+    stop_without_memory();
+  }
+}
+
+void Trainer::stop_at_error(const Error& e, const std::vector<Batch>& batches) {
+  progress_.pause();
+  std::string what = e.what();
+  if (!batches.empty())
+    what += "; its documents begin " + beginnings(batches, session_.tokenizer.get());
+  const std::string checkpoints = (output_ / "checkpoints").string();
+  if (!optimizer_->refused()) {
+    try {
+      save_now();
+    } catch (const Error& not_saved) {
+      fail(e.code(), what, "; ", not_saved.what());
+    }
+    fail(e.code(), what, "; the state before it is in ", checkpoints);
+  }
+  checkpoints_->wait();
+  if (saved_step_ < 0) fail(e.code(), what, "; there is no checkpoint yet");
+  fail(e.code(), what, "; the last state to go on from is step ", saved_step_, " in ", checkpoints);
+}
+
+/// The update may have begun: the state in memory is not saved.
+void Trainer::stop_without_memory() {
+  progress_.pause();
+  checkpoints_->wait();
+  char planned[32];
+  std::snprintf(planned, sizeof planned, "%.2f GiB", static_cast<double>(planned_bytes_) / 0x1p30);
+  const std::string last = saved_step_ < 0 ? "there is no checkpoint yet"
+                                           : str("go on from step ", saved_step_, " with --resume");
+  fail(Code::kRun, "step ", state_.step + 1, ": out of memory (planned ", planned,
+       "): a smaller train.batch_size (", config_.train.batch_size, ") or data.max_length (",
+       config_.data.max_length,
+       "), train.gradient_checkpointing: true or method: lora needs less; ",
+       "finetune plan --memory names the largest setting that fits; ", last);
+}
+
+}  // namespace ft

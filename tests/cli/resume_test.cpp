@@ -1,0 +1,207 @@
+// What a resumed run accepts, refuses and cleans up; what happens to files while a run uses them.
+#include "cli/edit_model.h"
+#include "cli/tiny_run.h"
+
+namespace ft {
+namespace {
+
+void wait_for_lines(const fs::path& metrics, long lines) {
+  for (int i = 0; i < 20000; ++i) {
+    const std::string text = fs::exists(metrics) ? read_file(metrics) : "";
+    if (std::count(text.begin(), text.end(), '\n') >= lines) return;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+}
+
+std::vector<std::string> names_in(const fs::path& folder) {
+  std::vector<std::string> names;
+  for (const fs::path& path : list_folder(folder)) names.push_back(path.filename().string());
+  return names;
+}
+
+TEST(Resume, ListsEverySettingThatMakesAnotherRun) {
+  const TestFolder work;
+  TinyRun run(work);
+  run.set("train.max_steps", "2").train();
+  run.set("lora.r", "4").set("train.learning_rate", "2e-3").set("log.every_steps", "2");
+  const Outcome refused = run_finetune(run.args({"--resume"}));
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_NE(refused.err.find("config.yaml: lora.r, train.learning_rate: "), std::string::npos)
+      << refused.err;
+}
+
+TEST(Resume, GoesOnWithMoreEpochsAsIfTheyHadBeenAskedForAtFirst) {
+  const TestFolder work;
+  TinyRun run(work);
+  run.set("data.packing", "false").set("train.epochs", "3");
+  const auto whole = lines_of(run.output("whole").train(), "train");
+  run.output("longer").set("train.epochs", "1").train();
+  const Outcome longer = run_ok(run.set("train.epochs", "3").args({"--resume"}));
+  EXPECT_NE(longer.err.find("train.epochs"), std::string::npos) << longer.err;
+  EXPECT_EQ(repeatable(lines_of(read_json_lines(run.out() / "metrics.jsonl"), "train")),
+            repeatable(whole));
+  EXPECT_EQ(read_file(run.out() / "final/adapter_model.safetensors"),
+            read_file(work / "whole/final/adapter_model.safetensors"));
+}
+
+TEST(Resume, GoesOnWithOtherRecomputationToTheSameBits) {
+  const TestFolder work;
+  TinyRun run(work);
+  run.set("data.packing", "false").set("train.max_steps", "4");
+  run.set("train.gradient_checkpointing", "true");
+  const auto whole = lines_of(run.output("whole").train(), "train");
+  run.output("half").set("train.max_steps", "2").train();
+  run.set("train.max_steps", "4").set("train.gradient_checkpointing", "false");
+  const Outcome resumed = run_ok(run.args({"--resume"}));
+  EXPECT_NE(resumed.err.find("train.gradient_checkpointing"), std::string::npos) << resumed.err;
+  EXPECT_EQ(repeatable(lines_of(read_json_lines(run.out() / "metrics.jsonl"), "train")),
+            repeatable(whole));
+}
+
+struct Change {
+  const char* name;
+  std::string key;
+  std::function<void(const TestFolder&)> make;
+};
+void PrintTo(const Change& c, std::ostream* out) {
+  *out << c.name;
+}
+class ResumeOfChanged : public testing::TestWithParam<Change> {};
+
+TEST_P(ResumeOfChanged, InputIsRefusedByName) {
+  const TestFolder work;
+  TinyRun run(work);
+  run.set("model", copy_model(work).string()).with_eval().set("eval.samples", "0");
+  run.set("train.max_steps", "2").train();
+  fs::remove_all(run.out() / "final");
+  GetParam().make(work);
+  const Outcome refused = run_finetune(run.args({"--resume"}));
+  EXPECT_EQ(refused.status, 3) << refused.err;
+  EXPECT_NE(refused.err.find("error: " + GetParam().key + ": not what the run in "),
+            std::string::npos)
+      << refused.err;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Files, ResumeOfChanged,
+    testing::Values(Change{"training_data", "data.train",
+                           [](const TestFolder& w) { w.file("train.jsonl", conversations(25)); }},
+                    Change{
+                        "evaluation_data", "data.eval",
+                        [](const TestFolder& w) { w.file("eval.jsonl", conversations(5, 100)); }},
+                    Change{"tokenizer", "tokenizer",
+                           [](const TestFolder& w) {
+                             edit_json(w / "model/tokenizer_config.json",
+                                       [](Json& c) { c.set("model_max_length", 512); });
+                           }},
+                    Change{"model_config", "model",
+                           [](const TestFolder& w) {
+                             edit_json(w / "model/config.json",
+                                       [](Json& c) { c.set("rope_theta", 5000.0); });
+                           }},
+                    Change{"weights_file", "model",
+                           [](const TestFolder& w) {
+                             edit_tensors(w / "model/model.safetensors", [](TensorMap& weights) {
+                               weights.at("model.norm.weight") =
+                                   weights.at("model.norm.weight").to(at::kBFloat16);
+                             });
+                           }}),
+    [](const auto& change) { return std::string(change.param.name); });
+
+TEST(Resume, WarnsOfAnotherNumberOfThreads) {
+  const TestFolder work;
+  TinyRun run(work);
+  run.set("train.max_steps", "2").set("save.every_steps", "1").train();
+  // The state as another number of threads would have left it.
+  const fs::path folder = run.out() / "checkpoints/step-2";
+  edit_json(folder / "state.json", [](Json& s) { s.set("threads", 7); });
+  edit_json(folder / "manifest.json", [&](Json& m) {
+    m.set("state.json",
+          Json::Object{{"bytes", static_cast<int64_t>(fs::file_size(folder / "state.json"))},
+                       {"checksum", checksum(folder / "state.json")}});
+  });
+  const Outcome resumed = run_ok(run.set("train.max_steps", "3").args({"--resume"}));
+  EXPECT_NE(resumed.err.find("threads: the checkpoint was made with 7, this run has 1"),
+            std::string::npos)
+      << resumed.err;
+}
+
+TEST(Resume, RemovesWhatAKilledRunLeftHalfWritten) {
+  const TestFolder work;
+  TinyRun run(work);
+  run.set("train.max_steps", "2").train();
+  fs::rename(run.out() / "final", run.out() / ".final.old");  // killed between two renames
+  for (const char* name : {".best.staging/a", "checkpoints/.step-9.staging/state.json",
+                           ".metrics.jsonl.new", ".optimizer-Ab3dEf"})
+    work.file("out/" + std::string(name), "half");
+  run.set("train.max_steps", "3").train({"--resume"});
+  EXPECT_EQ(names_in(run.out() / "checkpoints"), (std::vector<std::string>{"step-2", "step-3"}));
+  EXPECT_EQ(names_in(run.out()),
+            (std::vector<std::string>{".lock", "checkpoints", "config.yaml", "final",
+                                      "metrics.jsonl", "report.html", "tensorboard"}));
+}
+
+TEST(Checkpoints, ADamagedOneCountsForNone) {
+  const TestFolder work;
+  TinyRun run(work);
+  run.set("data.packing", "false").set("save.every_steps", "2").set("train.max_steps", "8").train();
+  const fs::path checkpoints = run.out() / "checkpoints";
+  ASSERT_EQ(names_in(checkpoints), (std::vector<std::string>{"step-6", "step-8"}));
+  std::string bytes = read_file(checkpoints / "step-8/trained.safetensors");
+  bytes.back() ^= 1;
+  write_file(checkpoints / "step-8/trained.safetensors", bytes);
+  // Goes on from 6 and ends at 7: 6 must stay although 8 and 7 are two.
+  run.set("train.max_steps", "7").train({"--resume"});
+  const auto names = names_in(checkpoints);
+  EXPECT_NE(std::find(names.begin(), names.end(), "step-6"), names.end());
+  EXPECT_NE(std::find(names.begin(), names.end(), "step-7"), names.end());
+}
+
+TEST(Checkpoints, AFaultBesideTrainingStopsTheRunAtAStep) {
+  const TestFolder work;
+  TinyRun run(work);
+  run.set("data.packing", "false").set("save.every_steps", "2").set("train.epochs", "2000");
+  Program program(run.args());
+  wait_for_lines(run.out() / "metrics.jsonl", 5);
+  // A file where the next checkpoints want their folder.
+  std::error_code ignored;
+  for (int i = 0; i < 200 && fs::is_directory(run.out() / "checkpoints"); ++i)
+    fs::rename(run.out() / "checkpoints", run.out() / str("moved", i), ignored);
+  work.file("out/checkpoints", "");
+  const Outcome outcome = program.wait(60);
+  EXPECT_EQ(outcome.status, 5) << outcome.err;
+  EXPECT_NE(outcome.err.find("is not saved (it needs "), std::string::npos) << outcome.err;
+  EXPECT_NE(outcome.err.find("out/checkpoints"), std::string::npos) << outcome.err;
+}
+
+TEST(Lock, NamesTheHolderAndGoesWithIt) {
+  const TestFolder work;
+  TinyRun run(work);
+  run.set("data.packing", "false").set("train.epochs", "2000");
+  Program holder(run.args());
+  wait_for_lines(run.out() / "metrics.jsonl", 1);
+  const std::string pid = read_file(run.out() / ".lock");
+  const Outcome second = run_finetune(run.args({"--overwrite"}));
+  EXPECT_EQ(second.status, 5);
+  EXPECT_NE(second.err.find("process " + pid), std::string::npos) << second.err;
+  holder.kill(SIGKILL);
+  EXPECT_EQ(holder.wait().status, 1009);
+  EXPECT_EQ(run_finetune(run.set("train.epochs", "1").args({"--overwrite"})).status, 0);
+}
+
+TEST(MappedFiles, OneThatShrinksInUseIsNamed) {
+  const TestFolder work;
+  TinyRun run(work);
+  const fs::path model = copy_model(work);
+  run.set("model", model.string()).set("data.packing", "false").set("train.epochs", "2000");
+  Program program(run.args());
+  wait_for_lines(run.out() / "metrics.jsonl", 3);
+  fs::resize_file(model / "model.safetensors", 4096);
+  const Outcome outcome = program.wait(60);
+  EXPECT_EQ(outcome.status, 3) << outcome.err;
+  EXPECT_NE(outcome.err.find("error: " + (model / "model.safetensors").string()), std::string::npos)
+      << outcome.err;
+}
+
+}  // namespace
+}  // namespace ft
