@@ -29,6 +29,7 @@ class ProfileOfSteps : public testing::Test {
   TinyRun run{work};
   std::vector<Json> train(const std::string& output, const std::string& steps) {
     run.output(output).set("train.max_steps", "6").set("train.gradient_accumulation_steps", "2");
+    run.set("save.background", "false");  // what saves has a thread of its own
     return run.set("train.profile_steps", steps).set("data.packing", "false").train();
   }
 };
