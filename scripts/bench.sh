@@ -14,13 +14,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 rounds=3
 case "${1:-}" in [0-9]*) rounds=$1; shift ;; esac
-if [ -z "${PYTHON:-}" ]; then
-  venv=$(mktemp -d)
-  trap 'rm -rf "$venv"' EXIT
-  python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet -r scripts/peer_requirements.txt
-  PYTHON=$venv/bin/python
-fi
+. scripts/peer_python.sh
 "$PYTHON" scripts/bench/bench.py --finetune "${FINETUNE:-build/finetune}" --device "${DEVICE:-cpu}" \
   --model "${MODEL:-models/smollm2-135m-instruct}" --data "${DATA:-configs/quickstart_data/train.jsonl}" \
   --settings "${SETTINGS:-lora,full,eval,generate}" --rounds "$rounds" "$@"

@@ -8,13 +8,7 @@
 #   MODEL=...      a real model for the last checks (models/smollm2-135m-instruct; left out when it is not there)
 set -euo pipefail
 cd "$(dirname "$0")/.."
-if [ -z "${PYTHON:-}" ]; then
-  venv=$(mktemp -d)
-  trap 'rm -rf "$venv"' EXIT
-  python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet -r scripts/peer_requirements.txt
-  PYTHON=$venv/bin/python
-fi
+. scripts/peer_python.sh
 export OMP_NUM_THREADS=1
 "$PYTHON" scripts/check_interop.py --finetune "${FINETUNE:-build/finetune}" \
   --model "${MODEL:-models/smollm2-135m-instruct}" "$@"

@@ -15,12 +15,9 @@ DoraAdapter::DoraAdapter(LoraAdapter lora, Param& magnitude, const Linear& base)
 
 const Tensor& DoraAdapter::norm(const Linear& base, const LoraOperands& lora,
                                 at::ScalarType precision) const {
-  const uint64_t updates = lora_.state().num_updates;
-  const auto versions = static_cast<int64_t>(lora.a._version() + lora.b._version());
-  if (!norm_.defined() || norm_updates_ != updates || norm_versions_ != versions) {
+  if (!norm_.defined() || norm_stamp_ != lora.stamp()) {
     norm_ = dora_norm(base_weight(base), squares_, lora, precision);
-    norm_updates_ = updates;
-    norm_versions_ = versions;
+    norm_stamp_ = lora.stamp();
   }
   return norm_;
 }

@@ -20,11 +20,9 @@ class DoraAdapter : public Adapter {
   Tensor squares_;    ///< of the base's rows, float32 [out]; the base is frozen
 
   // The norm costs R products with the base, one token's worth each: once per change of A and B,
-  // not once per forward. A change is a step of the optimizer, which may write through bare
-  // pointers, or an operation on the tensors, which counts in their versions.
+  // not once per forward.
   mutable Tensor norm_;
-  mutable uint64_t norm_updates_ = 0;
-  mutable int64_t norm_versions_ = -1;
+  mutable std::pair<uint64_t, int64_t> norm_stamp_;
 };
 
 /// The start of a magnitude: the norms of the rows of W + s B A, float32 [out].

@@ -15,8 +15,8 @@ LoraOperands LoraAdapter::operands() const {
 }
 
 std::optional<LinearPart> LoraAdapter::part(const Linear& base, at::ScalarType dtype) const {
-  return LinearPart{
-      base.operand(dtype), base.bias ? base.bias->value.to(dtype) : Tensor(), operands(), {}, {}};
+  return LinearPart{base.operand(dtype), base.bias ? base.bias->value.to(dtype) : Tensor(),
+                    operands()};
 }
 
 Tensor LoraAdapter::product() const {

@@ -31,6 +31,18 @@ std::thread quiet_thread(const std::function<void()>& run) {
   return thread;
 }
 
+/// What f() failed with, null when with nothing; nullopt when the loader is going away.
+std::optional<std::exception_ptr> failure_of(const std::function<void()>& f) {
+  try {
+    f();
+  } catch (const Stopped&) {
+    return std::nullopt;
+  } catch (...) {
+    return std::current_exception();
+  }
+  return std::exception_ptr();
+}
+
 }  // namespace
 
 Loader::Loader(Rows rows, const DataContext& context, const RunConfig& config,
@@ -96,17 +108,11 @@ void Loader::prepare(Place place, bool is_part, const std::function<void()>& bef
 }
 
 void Loader::run() {
-  std::exception_ptr error;
-  try {
-    run_windows();
-  } catch (const Stopped&) {
-    return;
-  } catch (...) {
-    error = std::current_exception();
-  }
+  const auto error = failure_of([this] { run_windows(); });
+  if (!error) return;
   {
     const std::lock_guard lock(mutex_);
-    error_ = error;
+    error_ = *error;
     is_done_ = true;
   }
   changed_.notify_all();
@@ -182,22 +188,17 @@ void Loader::wait_for_room() {
 void Loader::check_rows() {
   setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), 19);
   const Rows& rows = cut_.all();
-  std::exception_ptr error;
-  try {
+  const auto error = failure_of([&] {
     for (size_t i = 0; i < rows.size(); ++i) {
       check_row(rows[i], format_, context_);
       const std::lock_guard lock(mutex_);
       check_stopped();
     }
-    return;
-  } catch (const Stopped&) {
-    return;
-  } catch (...) {
-    error = std::current_exception();
-  }
+  });
+  if (!error || !*error) return;
   {
     const std::lock_guard lock(mutex_);
-    bad_row_ = error;
+    bad_row_ = *error;
   }
   changed_.notify_all();
 }

@@ -18,20 +18,22 @@ struct Call {
   int64_t longest = 0;
   double scale;
   std::optional<c10::SymInt> left, right;  ///< keys seen before a query and after it
-  double pairs = 0;                        ///< of a query and a key that it sees
+  double pairs = 0;                        ///< of a query and a key that it sees; for the ledger
 
-  Call(const Documents& documents, const AttentionSettings& settings, at::Device device)
+  Call(const Documents& documents, const AttentionSettings& settings, const Tensor& q)
       : scale(settings.scale) {
     const auto& bounds = documents.bounds;
     for (size_t s = 0; s + 1 < bounds.size(); ++s) {
       const int64_t T = bounds[s + 1] - bounds[s];
       longest = std::max(longest, T);
+      if (!is_noted(q)) continue;
       const auto window =
           static_cast<double>(settings.window == 0 ? T : std::min(settings.window, T));
       pairs += window * (window + 1) / 2 + (static_cast<double>(T) - window) * window;
     }
-    lengths = documents.device_bounds.defined() ? documents.device_bounds
-                                                : ops::from_vector(bounds).to(at::kInt).to(device);
+    lengths = documents.device_bounds.defined()
+                  ? documents.device_bounds
+                  : ops::from_vector(bounds).to(at::kInt).to(q.device());
     if (settings.window != 0) left = settings.window - 1, right = 0;
   }
   /// Of the scores and of the sums over the values.
@@ -93,7 +95,7 @@ std::vector<Tensor> backward(const Tensor& grad, const Saved& saved, const Call&
 
 OpHalves flash_attention_cuda(const Tensor& q, const Tensor& k, const Tensor& v,
                               const Documents& documents, const AttentionSettings& settings) {
-  const auto call = std::make_shared<const Call>(documents, settings, q.device());
+  const auto call = std::make_shared<const Call>(documents, settings, q);
   return {[=](Saved& saved) { return forward(q, k, v, *call, saved); },
           [call](const Tensor& grad, const Saved& saved) { return backward(grad, saved, *call); }};
 }

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "kernels/ops.h"
@@ -103,34 +104,37 @@ struct LinearWeight {
   int64_t in_features() const { return quantized ? quantized->in : dense.size(1); }
 };
 
-/// x W^T + b + scale * drop(x) A^T B^T: a linear layer with a LoRA adapter (Hu et al. 2021), one op
-/// so that the backward pass makes no gradient for a frozen W and adds the adapter's share into dX
-/// in place.
+/// An adapter beside a linear layer (LoRA, Hu et al. 2021).
 struct LoraOperands {
-  Tensor a;  ///< [R, in] float32 or x's dtype
-  Tensor b;  ///< [out, R]
+  Tensor a{};  ///< [R, in] float32 or x's dtype; undefined: no adapter
+  Tensor b{};  ///< [out, R]
   double scale = 1;
   double dropout = 0;  ///< probability of dropping an element of the adapter's input
   uint64_t dropout_key =
       0;  ///< the mask is a pure function of it, so that a recomputed forward sees the same one
-  uint64_t num_updates = 0;  ///< of A and B by the optimizer: what was made of them before is old
-};
-/// x [N, in], w [out, in] in x's dtype or in four bits, bias [out] or undefined -> [N, out]
-Tensor lora_linear(const Tensor& x, const LinearWeight& w, const Tensor& bias,
-                   const LoraOperands& lora);
-/// x W^T + b. Gradients only for what needs one.
-Tensor linear(const Tensor& x, const LinearWeight& w, const Tensor& bias);
+  uint64_t num_updates = 0;  ///< of A and B by the optimizer, which may write through bare pointers
 
-/// A linear layer with a DoRA adapter (Liu et al. 2024), PEFT's semantics: with V = W + scale B A
-/// and f = magnitude / norm, f * (x V^T) + b; where the adapter's input is dropped x W^T + b + (f -
-/// 1) * (drop(x) W^T) + f * scale * (drop(x) A^T B^T). One product with W without dropout, two with
-/// it. magnitude [out]; norm [out], of V's rows, is a constant: no gradient goes through it.
-struct DoraOperands {
-  LoraOperands lora;
-  Tensor magnitude, norm;
+  /// What is made of A and B is theirs as long as this stays: it tells steps of the optimizer, and
+  /// operations on the tensors, which count in their versions.
+  std::pair<uint64_t, int64_t> stamp() const {
+    return {num_updates, a.defined() ? a._version() + b._version() : 0};
+  }
 };
-Tensor dora_linear(const Tensor& x, const LinearWeight& w, const Tensor& bias,
-                   const DoraOperands& dora);
+
+/// A linear layer: x W^T + b, with an adapter x W^T + b + scale * drop(x) A^T B^T. With a DoRA
+/// adapter (Liu et al. 2024), PEFT's semantics: with V = W + scale B A and f = magnitude / norm,
+/// f * (x V^T) + b; where the adapter's input is dropped x W^T + b + (f - 1) * (drop(x) W^T) +
+/// f * scale * (drop(x) A^T B^T). One product with W, two with DoRA under dropout.
+struct LinearPart {
+  LinearWeight w;
+  Tensor bias{};  ///< [out]; undefined: none
+  LoraOperands lora{};
+  Tensor magnitude{};  ///< [out]; undefined: not DoRA
+  Tensor norm{};       ///< [out], of V's rows: a constant, no gradient goes through it
+};
+/// x [N, in], in the weight's dtype or that in four bits -> [N, out]. One op, so that the backward
+/// pass makes no gradient for what is frozen and sums the adapter's share of dX with the layer's.
+Tensor linear(const Tensor& x, const LinearPart& layer);
 /// L2 norm of each row of w + scale B A without making that: w's part `squares` (row_squares(w)) is
 /// kept, the rest are products of rank R. float32 [out].
 /// `precision`: of the product w A^T; float32, or that of the activations, whose rounding the norm

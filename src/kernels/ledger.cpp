@@ -22,7 +22,6 @@ struct Running : at::ObserverContext {
   size_t calls_before = 0;     ///< kernels seen by then
   std::vector<Tensor> inputs;  ///< the observer gives them at the start only
 };
-size_t calls = 0;
 
 template <typename Values>
 std::vector<Tensor> tensors_of(const Values& values) {
@@ -58,7 +57,7 @@ bool only_allocates(std::string_view name) {
 
 std::unique_ptr<at::ObserverContext> enter(const at::RecordFunction& f) {
   auto running = std::make_unique<Running>();
-  running->calls_before = calls;
+  running->calls_before = open_ledger ? open_ledger->num_calls() : 0;
   running->inputs = tensors_of(f.inputs());
   return running;
 }
@@ -67,7 +66,7 @@ void leave(const at::RecordFunction& f, at::ObserverContext* context) {
   const std::string_view name = f.name();
   if (!open_ledger || !name.starts_with("aten::")) return;
   const auto& running = *static_cast<Running*>(context);
-  if (calls != running.calls_before) return;  // made of others
+  if (open_ledger->num_calls() != running.calls_before) return;  // made of others
   const std::vector<Tensor>&inputs = running.inputs, outputs = tensors_of(f.outputs());
   const bool is_meta = std::ranges::any_of(inputs, [](const Tensor& t) { return t.is_meta(); }) ||
                        std::ranges::any_of(outputs, [](const Tensor& t) { return t.is_meta(); });
@@ -88,7 +87,6 @@ void leave(const at::RecordFunction& f, at::ObserverContext* context) {
     const size_t left = name.find("add") == std::string_view::npos ? 0 : 1;
     as_product(l, outputs[0], inputs[left].size(-1));
   }
-  ++calls;
   open_ledger->add(std::move(l));
 }
 
@@ -109,6 +107,7 @@ Ledger::~Ledger() {
 }
 
 void Ledger::add(Launches l) {
+  ++num_calls_;
   l.phase = phase_;
   const auto same = std::ranges::find_if(entries_, [&](const Launches& e) {
     return e.name == l.name && e.shape == l.shape && e.phase == l.phase && e.kind == l.kind;
@@ -131,7 +130,6 @@ void note_product(const char* name, const std::vector<Tensor>& operands) {
   Launches l{.name = name, .shape = {}, .phase = {}, .count = 1};
   for (const Tensor& t : operands) l.bytes += bytes_of(t);
   as_product(l, operands.back(), operands.front().size(-1));
-  ++calls;
   open_ledger->add(std::move(l));
 }
 
@@ -141,7 +139,6 @@ void note_launch(const char* name, LaunchKind kind, double flops,
   Launches l{.name = name, .shape = {}, .kind = kind, .phase = {}, .count = count, .flops = flops};
   for (const Tensor& t : touched)
     if (t.defined()) l.bytes += bytes_of(t);
-  ++calls;
   open_ledger->add(std::move(l));
 }
 

@@ -38,10 +38,12 @@ class Ledger {
   const std::vector<Launches>& entries() const { return entries_; }
 
   void add(Launches launches);
+  size_t num_calls() const { return num_calls_; }  ///< of add()
 
  private:
   std::string phase_;
   std::vector<Launches> entries_;
+  size_t num_calls_ = 0;
   uint64_t observer_;
 };
 

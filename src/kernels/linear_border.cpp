@@ -1,7 +1,5 @@
 #include "kernels/linear_border.h"
 
-#include <algorithm>
-
 #include "base/error.h"
 #include "kernels/dispatch.h"
 #include "kernels/mode.h"
@@ -11,19 +9,6 @@ namespace {
 
 bool has_adapter(const LinearPart& p) {
   return p.lora.a.defined();
-}
-
-uint64_t updates_of(const std::vector<LinearPart>& parts) {
-  uint64_t most = 0;
-  for (const LinearPart& p : parts) most = std::max(most, p.lora.num_updates);
-  return most;
-}
-
-int64_t versions_of(const std::vector<LinearPart>& parts) {
-  int64_t sum = 0;
-  for (const LinearPart& p : parts)
-    if (has_adapter(p)) sum += static_cast<int64_t>(p.lora.a._version() + p.lora.b._version());
-  return sum;
 }
 
 }  // namespace
@@ -46,15 +31,18 @@ LinearBorder::LinearBorder(const std::vector<LinearPart>& parts,
   }
 }
 
+bool LinearBorder::can_hold(const LinearPart& p) {
+  const bool is_trained = p.w.dense.defined() && p.w.dense.requires_grad();
+  return !is_trained && p.lora.dropout == 0 && !p.magnitude.defined();
+}
+
 bool LinearBorder::takes(const std::vector<LinearPart>& parts) const {
   if (parts.size() + 1 != outs_.size() || kernel_mode() == KernelMode::kReference) return false;
   for (size_t i = 0; i < parts.size(); ++i) {
-    const LinearPart& p = parts[i];
-    const int64_t rank = has_adapter(p) ? p.lora.a.size(0) : 0;
-    if (p.lora.dropout > 0 || p.magnitude.defined() || rank != rank_of(i) ||
-        bool{p.w.quantized} == matrix_.defined())
+    const int64_t rank = has_adapter(parts[i]) ? parts[i].lora.a.size(0) : 0;
+    if (!can_hold(parts[i]) || rank != rank_of(i) ||
+        bool{parts[i].w.quantized} == matrix_.defined())
       return false;
-    if (p.w.dense.defined() && p.w.dense.requires_grad()) return false;
   }
   return rank_ > 0;
 }
@@ -110,12 +98,11 @@ Tensor LinearBorder::matrix(const std::vector<LinearPart>& parts) {
     write_adapters(parts, made);
     return made;
   }
-  const uint64_t updates = updates_of(parts);
-  const int64_t versions = versions_of(parts);
-  if (updates != updates_ || versions != versions_) {
+  std::vector<std::pair<uint64_t, int64_t>> stamps;
+  for (const LinearPart& p : parts) stamps.push_back(p.lora.stamp());
+  if (stamps != stamps_) {
     write_adapters(parts, matrix_);
-    updates_ = updates;
-    versions_ = versions;
+    stamps_ = std::move(stamps);
   }
   return matrix_;
 }

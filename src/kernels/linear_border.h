@@ -22,8 +22,9 @@ class LinearBorder {
   LinearBorder(const std::vector<LinearPart>& parts, const std::vector<Tensor*>& weights,
                at::ScalarType dtype);
 
-  /// Whether these parts are the ones, as they were, and go this way: no dropout, no DoRA, no
-  /// weight that is trained.
+  /// Whether a layer may go this way: no dropout, no DoRA, its weight not trained.
+  static bool can_hold(const LinearPart& part);
+  /// Whether these parts are the ones, as they were.
   bool takes(const std::vector<LinearPart>& parts) const;
   /// M [out + rank, in + rank] with the adapters of now.
   Tensor matrix(const std::vector<LinearPart>& parts);
@@ -42,10 +43,9 @@ class LinearBorder {
 
   at::ScalarType dtype_;
   int64_t in_ = 0, out_ = 0, rank_ = 0;
-  std::vector<int64_t> outs_ = {0}, ranks_ = {0};  ///< running sums
-  Tensor matrix_;                                  ///< undefined where weights are in four bits
-  uint64_t updates_ = 0;                           ///< of the adapters in it
-  int64_t versions_ = -1;
+  std::vector<int64_t> outs_ = {0}, ranks_ = {0};     ///< running sums
+  Tensor matrix_;                                     ///< undefined where weights are in four bits
+  std::vector<std::pair<uint64_t, int64_t>> stamps_;  ///< of the adapters in it
 };
 
 /// Neighbouring columns of one matrix as that matrix with `spare` more columns behind: the memory

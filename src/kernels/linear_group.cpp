@@ -74,44 +74,30 @@ Tensor reference(const Tensor& x, const LinearPart& p) {
   return bias ? y.add(*bias) : y;
 }
 
-/// One layer as an op of its own.
-Tensor run(const Tensor& x, LinearPart part) {
-  FT_INVARIANT(part.w.in_features() == x.size(1));
-  if (!use_cpu_loops(x) && !use_cuda_kernels(x)) return reference(x, part);
-  const auto group = std::make_shared<LinearGroup>(std::vector<LinearPart>{std::move(part)});
-  std::vector<Tensor> inputs = {x};
-  for (Tensor& t : group->inputs()) inputs.push_back(std::move(t));
-  return apply(
-      inputs,
-      [&](Saved& saved) {
-        const Tensor y = group->forward(x, saved.needs, 1)[0];
-        if (group->reads_input()) saved.tensors = {x};
-        return y;
-      },
-      [group](const Tensor& grad, const Saved& saved) {
-        std::vector<Tensor> grads = {group->input_gradient({grad.contiguous()}, saved.needs[0])};
-        for (Tensor& g : group->gradients(saved.tensors.empty() ? Tensor() : saved.tensors[0]))
-          grads.push_back(std::move(g));
-        return grads;
-      });
-}
-
 }  // namespace
 
 Tensor LinearWeight::in(at::ScalarType dtype) const {
   return quantized ? dequantize(*quantized, dtype) : dense.to(dtype);
 }
 
-Tensor linear(const Tensor& x, const LinearWeight& w, const Tensor& bias) {
-  return run(x, {w, bias, {}, {}, {}});
-}
-Tensor lora_linear(const Tensor& x, const LinearWeight& w, const Tensor& bias,
-                   const LoraOperands& lora) {
-  return run(x, {w, bias, lora, {}, {}});
-}
-Tensor dora_linear(const Tensor& x, const LinearWeight& w, const Tensor& bias,
-                   const DoraOperands& dora) {
-  return run(x, {w, bias, dora.lora, dora.magnitude, dora.norm});
+Tensor linear(const Tensor& x, const LinearPart& layer) {
+  FT_INVARIANT(layer.w.in_features() == x.size(1));
+  if (!use_cpu_loops(x) && !use_cuda_kernels(x)) return reference(x, layer);
+  const auto group = std::make_shared<LinearGroup>(std::vector<LinearPart>{layer});
+  std::vector<Tensor> inputs = {x};
+  ops::append(inputs, group->inputs());
+  return apply(
+      inputs,
+      [&](Saved& saved) {
+        const Tensor y = group->forward(x, saved.needs, 1)[0];
+        saved.tensors = {group->reads_input() ? x : Tensor()};
+        return y;
+      },
+      [group](const Tensor& grad, const Saved& saved) {
+        std::vector<Tensor> grads = {group->input_gradient({grad.contiguous()}, saved.needs[0])};
+        ops::append(grads, group->gradients(saved.tensors[0]));
+        return grads;
+      });
 }
 
 LinearGroup::LinearGroup(std::vector<LinearPart> parts, std::shared_ptr<LinearBorder> border)

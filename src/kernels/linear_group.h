@@ -10,22 +10,14 @@
 
 namespace ft {
 
-/// A layer: x W^T + b, and an adapter where lora.a is defined, of DoRA's kind where dora.magnitude
-/// is.
-struct LinearPart {
-  LinearWeight w;
-  Tensor bias;  ///< undefined: none
-  LoraOperands lora;
-  Tensor magnitude, norm;  ///< DoraOperands
-};
-
 class LinearBorder;
 
 class LinearGroup {
  public:
   /// `border`: null, or one that holds the parts' weights (linear_border.h); it is used where
   /// nothing stands against it.
-  LinearGroup(std::vector<LinearPart> parts, std::shared_ptr<LinearBorder> border = nullptr);
+  explicit LinearGroup(std::vector<LinearPart> parts,
+                       std::shared_ptr<LinearBorder> border = nullptr);
 
   /// What gradients are made for, five a part: w, bias, a, b, magnitude; undefined where missing.
   std::vector<Tensor> inputs() const;

@@ -48,6 +48,15 @@ __device__ void norm_gradient(const T* dy, const T* x, const NormWeight<T>& w, c
   }
 }
 
+/// This block's row of scratch [blocks, width] for sums over rows, zeroed; null where the sums are
+/// not wanted.
+inline __device__ float* fresh_partial(const float* sums, float* partial, int64_t width) {
+  if (!sums) return nullptr;
+  float* own = partial + blockIdx.x * width;
+  for (int64_t i = threadIdx.x; i < width; i += blockDim.x) own[i] = 0;
+  return own;
+}
+
 /// sums[i] = the sum of column i of partial [rows, width], in order.
 struct Partials {
   const float* partial;

@@ -66,6 +66,9 @@ Tensor sum_of_squares(const std::vector<Tensor>& tensors) {
   const std::vector<Tensor> norms = at::_ops::_foreach_norm_Scalar::call(tensors, 2, at::kFloat);
   return at::_ops::stack::call(norms, 0).to(at::kDouble).square().sum();
 }
+void append(std::vector<Tensor>& to, std::vector<Tensor> more) {
+  for (Tensor& t : more) to.push_back(std::move(t));
+}
 Tensor from_vector(const std::vector<int64_t>& values, at::Device device) {
   return copy_of(values, at::kLong, device);
 }

@@ -83,6 +83,9 @@ std::tuple<Tensor, Tensor, Tensor> svd(const Tensor& x);
 /// launches for many tensors.
 Tensor sum_of_squares(const std::vector<Tensor>& tensors);
 
+/// Puts `more` at the end of `to`.
+void append(std::vector<Tensor>& to, std::vector<Tensor> more);
+
 /// A copy of host values as a tensor on `device`.
 Tensor from_vector(const std::vector<int64_t>& values, at::Device device = at::kCPU);
 Tensor from_vector(const std::vector<float>& values, at::Device device = at::kCPU);

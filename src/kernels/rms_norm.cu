@@ -33,12 +33,8 @@ template <typename T>
 __global__ void residual_norm_gradients(ResidualNormBackward p) {
   const NormWeight<T> w{static_cast<const T*>(p.w), p.adds_one ? 1.0f : 0.0f},
       y_weight{static_cast<const T*>(p.y_weight), w.one};
-  float* partial = p.dw ? p.partial + blockIdx.x * p.width : nullptr;
-  float* y_partial = p.dy_weight ? p.y_partial + blockIdx.x * p.width : nullptr;
-  for (int64_t i = threadIdx.x; i < p.width; i += blockDim.x) {
-    if (partial) partial[i] = 0;
-    if (y_partial) y_partial[i] = 0;
-  }
+  float* partial = fresh_partial(p.dw, p.partial, p.width);
+  float* y_partial = fresh_partial(p.dy_weight, p.y_partial, p.width);
   for (int64_t row = blockIdx.x; row < p.rows; row += gridDim.x) {
     const T* dsum = row_of<T>(p.dsum, row);
     if (p.dout.data) {

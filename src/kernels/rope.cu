@@ -65,12 +65,8 @@ __device__ void head_gradients(const QkRope& p, int64_t token, T* dy, const T* x
 template <typename T>
 __global__ void qk_rope_gradients(QkRopeBackward b) {
   const QkRope& p = b.forward;
-  float* q_partial = b.q_dw ? b.q_partial + blockIdx.x * p.head_size : nullptr;
-  float* k_partial = b.k_dw ? b.k_partial + blockIdx.x * p.head_size : nullptr;
-  for (int64_t i = threadIdx.x; i < p.head_size; i += blockDim.x) {
-    if (q_partial) q_partial[i] = 0;
-    if (k_partial) k_partial[i] = 0;
-  }
+  float* q_partial = fresh_partial(b.q_dw, b.q_partial, p.head_size);
+  float* k_partial = fresh_partial(b.k_dw, b.k_partial, p.head_size);
   for (int64_t token = blockIdx.x; token < p.tokens; token += gridDim.x) {
     head_gradients(p, token, row_of<T>(b.dq, token), row_of<T>(p.q, token),
                    static_cast<const T*>(p.q_weight), row_of<T>(p.q_out, token), q_partial,

@@ -134,17 +134,16 @@ std::vector<Tensor> AttentionOp::backward(const Tensor& dy, const Saved& saved) 
                                 : raw.q.defined() ? raw
                                                   : QueriesAndKeys{q, k};
   std::vector<Tensor> grads = {Tensor()};
-  for (Tensor& w : rotate_backward({d[0], d[1]}, raw, norms, rotation,
-                                   saved.needs[1] || saved.needs[2], places))
-    grads.push_back(std::move(w));
+  ops::append(grads, rotate_backward({d[0], d[1]}, raw, norms, rotation,
+                                     saved.needs[1] || saved.needs[2], places));
   if (in_place) v.copy_(d[2]);
   const Tensor dv = in_place ? v : d[2];
   raw = {};
   d.clear();
   grads[0] = qkv->input_gradient({places.q.flatten(1), places.k.flatten(1), dv.flatten(1)},
                                  saved.needs[0]);
-  for (Tensor& g : qkv->gradients(saved.tensors[0])) grads.push_back(std::move(g));
-  for (Tensor& g : of_o_inputs) grads.push_back(std::move(g));
+  ops::append(grads, qkv->gradients(saved.tensors[0]));
+  ops::append(grads, std::move(of_o_inputs));
   return grads;
 }
 
@@ -162,8 +161,7 @@ Tensor attend(const Block& b, const Groups& groups, int64_t layer, const Tensor&
                   {},
                   {}});
   std::vector<Tensor> inputs = {x, op->norms.q_weight, op->norms.k_weight};
-  for (const auto& group : {op->qkv, op->o})
-    for (Tensor& t : group->inputs()) inputs.push_back(std::move(t));
+  for (const auto& group : {op->qkv, op->o}) ops::append(inputs, group->inputs());
   return apply(
       inputs,
       [&](Saved& saved) {
@@ -214,8 +212,8 @@ struct FeedForwardOp {
     }
     grads[0] = gate_up->input_gradient({gate, up}, saved.needs[0]);
     gate = up = Tensor();
-    for (Tensor& g : gate_up->gradients(x)) grads.push_back(std::move(g));
-    for (Tensor& g : of_down_inputs) grads.push_back(std::move(g));
+    ops::append(grads, gate_up->gradients(x));
+    ops::append(grads, std::move(of_down_inputs));
     return grads;
   }
 };
@@ -224,8 +222,7 @@ Tensor feed_forward(const Groups& groups, const Tensor& x, Activation activation
   const auto op = std::make_shared<FeedForwardOp>(
       FeedForwardOp{groups.gate_up, groups.down, activation, again, {}, {}});
   std::vector<Tensor> inputs = {x};
-  for (const auto& group : {op->gate_up, op->down})
-    for (Tensor& t : group->inputs()) inputs.push_back(std::move(t));
+  for (const auto& group : {op->gate_up, op->down}) ops::append(inputs, group->inputs());
   return apply(
       inputs,
       [&](Saved& saved) {
@@ -281,17 +278,17 @@ void add_borders(Block& b, at::ScalarType dtype) {
     bool has_adapter = false;
     for (Linear* layer : layers) {
       auto part = layer->part(dtype);
-      if (!part || part->magnitude.defined() || part->lora.dropout > 0) return nullptr;
-      if (layer->weight->is_trainable() ||
-          layer->weight->value.defined() == bool{part->w.quantized})
+      // A weight that is cast at use is not what the matrix would hold.
+      if (!part || !LinearBorder::can_hold(*part) ||
+          (!part->w.quantized && !part->w.dense.is_alias_of(layer->weight->value)))
         return nullptr;
-      if (part->w.dense.defined() && part->w.dense.scalar_type() != dtype) return nullptr;
       has_adapter = has_adapter || part->lora.a.defined();
       parts.push_back(std::move(*part));
       weights.push_back(&layer->weight->value);
-      layer->weight->is_mapped = false;
     }
-    return has_adapter ? std::make_shared<LinearBorder>(parts, weights, dtype) : nullptr;
+    if (!has_adapter) return nullptr;
+    for (Linear* layer : layers) layer->weight->is_mapped = false;
+    return std::make_shared<LinearBorder>(parts, weights, dtype);
   };
   b.qkv_border = border_of({&b.q, &b.k, &b.v});
   b.o_border = border_of({&b.o});

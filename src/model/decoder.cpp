@@ -65,6 +65,10 @@ Tensor Decoder::logits(const Tensor& h) const {
                   spec.logit_softcap);
 }
 
+void Decoder::add_borders() {
+  for (Block& block : blocks) ft::add_borders(block, dtype);
+}
+
 std::vector<Linear*> Decoder::linears() {
   std::vector<Linear*> all;
   for (Block& b : blocks)

@@ -31,6 +31,8 @@ struct Decoder {
   Tensor logits(const Tensor& h) const;
 
   std::vector<Linear*> linears();
+  /// On a GPU, with adapters in place: the frozen weights with these around them, block by block.
+  void add_borders();
 };
 
 /// Puts a batch (or its bare tokens and positions) on the device.

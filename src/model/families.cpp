@@ -40,6 +40,10 @@ void check_spec(const ModelSpec& s, const std::string& where) {
 
 }  // namespace
 
+int64_t ModelSpec::block_weights() const {
+  return hidden_size * (2 * head_dim * (num_heads + num_kv_heads) + 3 * intermediate_size);
+}
+
 AttentionSettings ModelSpec::attention(int64_t layer) const {
   const double scalar = query_scalar != 0 ? query_scalar : static_cast<double>(head_dim);
   return {1.0 / std::sqrt(scalar), windows[static_cast<size_t>(layer)], attention_softcap};

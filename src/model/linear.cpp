@@ -20,15 +20,12 @@ int64_t Linear::in_features() const {
 std::optional<LinearPart> Linear::part(at::ScalarType dtype) const {
   if (adapter) return adapter->part(*this, dtype);
   // Weights that are trained beside an adapter are float32 whatever the model computes in.
-  return LinearPart{operand(dtype), bias ? bias->value.to(dtype) : Tensor(), {}, {}, {}};
+  return LinearPart{operand(dtype), bias ? bias->value.to(dtype) : Tensor()};
 }
 
 Tensor Linear::operator()(const Tensor& x) const {
   const auto p = part(x.scalar_type());
-  if (!p) return adapter->forward(*this, x);
-  if (!p->lora.a.defined()) return linear(x, p->w, p->bias);
-  if (!p->magnitude.defined()) return lora_linear(x, p->w, p->bias, p->lora);
-  return dora_linear(x, p->w, p->bias, {p->lora, p->magnitude, p->norm});
+  return p ? linear(x, *p) : adapter->forward(*this, x);
 }
 
 Tensor Adapter::forward(const Linear& base, const Tensor&) const {

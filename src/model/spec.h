@@ -49,6 +49,8 @@ struct ModelSpec {
   std::string trunk() const { return has_vision ? "model.language_model." : "model."; }
 
   AttentionSettings attention(int64_t layer) const;
+  /// Numbers in the linear layers of a block.
+  int64_t block_weights() const;
 };
 
 /// config.json -> spec through the table of families. Error (input) names `where` and the key.

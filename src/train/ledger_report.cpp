@@ -53,8 +53,7 @@ std::vector<Launches> launches_of(const RunConfig& config, Recompute recompute, 
                                   int64_t layers) {
   const auto model = outline_of_run(config);
   if (config.method == "qlora") pack_outline(*model, config.quantization);
-  if (config.method != "full")
-    for (Block& block : model->decoder.blocks) add_borders(block, model->decoder.dtype);
+  if (config.method != "full") model->decoder.add_borders();
   model->decoder.spec.num_layers = layers;
   model->decoder.recompute = recompute;
   Optimizer optimizer(model->params.trainable(), config.train, 0);
@@ -85,17 +84,15 @@ struct Ceilings {
 
 double model_flops(const ModelSpec& s, const RunConfig& config, const std::vector<Launches>& all,
                    const Batch& batch) {
-  const double q = static_cast<double>(s.num_heads * s.head_dim),
-               kv = static_cast<double>(s.num_kv_heads * s.head_dim),
-               C = static_cast<double>(s.hidden_size), F = static_cast<double>(s.intermediate_size);
-  const double weights = static_cast<double>(s.num_layers) * C * (2 * q + 2 * kv + 3 * F);
+  const auto blocks = static_cast<double>(s.num_layers * s.block_weights()),
+             head = static_cast<double>(s.hidden_size * s.vocab_size);
   const double passes = config.method == "full" ? 3 : 2;
   double attention = 0;
   for (const Launches& l : all)
     if (l.kind == LaunchKind::kAttentionForward && l.phase == "forward") attention += l.flops;
   return 2 * passes *
-             (weights * static_cast<double>(batch.num_tokens()) +
-              C * static_cast<double>(s.vocab_size) * static_cast<double>(batch.num_targets())) +
+             (blocks * static_cast<double>(batch.num_tokens()) +
+              head * static_cast<double>(batch.num_targets())) +
          3 * attention;
 }
 
@@ -154,7 +151,7 @@ std::string ledger(const LedgerOptions& options) {
   }
   std::string text =
       str("model      ", config.model, " (", spec.family, "), ", config.method, ", ", tokens,
-          " tokens in documents of ", document, "; ", text_of(recompute), "\n\n");
+          " tokens in documents of ", document, "; ", recompute_name(recompute).text, "\n\n");
   char line[200];
   std::snprintf(line, sizeof line, "%-9s %-26s %-20s %9s %10s %9s %9s %7s\n", "phase", "kernel",
                 "shape", "launches", "TFLOP", "GB", "ms", "share");

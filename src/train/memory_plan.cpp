@@ -312,28 +312,21 @@ BatchSize full_batch(const RunConfig& config) {
 }
 
 std::optional<Recompute> asked_recompute(const TrainConfig& train) {
-  if (train.gradient_checkpointing == "true") return Recompute::kBlocks;
-  if (train.gradient_checkpointing == "false") return Recompute::kNothing;
-  if (train.gradient_checkpointing == "selective") return Recompute::kGateUp;
+  for (const RecomputeName& name : kRecomputes)
+    if (train.gradient_checkpointing == name.key) return name.recompute;
   return std::nullopt;
 }
 
-Recompute choose_recompute(const std::function<MemoryPlan(Recompute)>& plan, int64_t memory) {
+Recompute choose_recompute(const PlanOf& plan, int64_t memory) {
   for (const Recompute r : {Recompute::kNothing, Recompute::kGateUp})
     if (plan(r).peak() <= memory) return r;
   return Recompute::kBlocks;
 }
 
-const char* text_of(Recompute recompute) {
-  switch (recompute) {
-    case Recompute::kNothing:
-      return "nothing is computed again";
-    case Recompute::kGateUp:
-      return "gate and up are computed again";
-    case Recompute::kBlocks:
-      return "blocks are computed again";
-  }
-  return "";
+Recompute recompute_for(const TrainConfig& train, const PlanOf& plan, int64_t memory) {
+  const auto asked = asked_recompute(train);
+  return asked ? *asked
+               : choose_recompute(plan, static_cast<int64_t>(0.9 * static_cast<double>(memory)));
 }
 
 MemoryPlan plan_memory(const RunConfig& config, Recompute recompute, Model& outline,

@@ -39,13 +39,26 @@ std::unique_ptr<Model> outline_of_run(const RunConfig& config);
 /// The micro-batch of config's batch_size and max_length when every row is full and all is trained.
 BatchSize full_batch(const RunConfig& config);
 
+/// Every way to recompute, in the order of the enumeration.
+struct RecomputeName {
+  Recompute recompute;
+  const char *key, *text;  ///< of train.gradient_checkpointing; for a person
+};
+inline constexpr RecomputeName kRecomputes[] = {
+    {Recompute::kNothing, "false", "nothing is computed again"},
+    {Recompute::kGateUp, "selective", "gate and up are computed again"},
+    {Recompute::kBlocks, "true", "blocks are computed again"}};
+inline const RecomputeName& recompute_name(Recompute recompute) {
+  return kRecomputes[static_cast<size_t>(recompute)];
+}
+
 /// train.gradient_checkpointing, nullopt for auto.
 std::optional<Recompute> asked_recompute(const TrainConfig& train);
-/// What auto comes to: the least of it whose plan stays within `memory` bytes, else all.
-Recompute choose_recompute(const std::function<MemoryPlan(Recompute)>& plan, int64_t memory);
-const char* text_of(Recompute recompute);
-/// The share of the usable memory that auto fills.
-inline constexpr double kShareForAuto = 0.9;
+using PlanOf = std::function<MemoryPlan(Recompute)>;
+/// The least recomputation whose plan stays within `memory` bytes, else all.
+Recompute choose_recompute(const PlanOf& plan, int64_t memory);
+/// What was asked for; for auto what fits a share of 0.9 of the usable `memory`.
+Recompute recompute_for(const TrainConfig& train, const PlanOf& plan, int64_t memory);
 
 /// `outline`: outline_of_run(config). `program_bytes`: the program with tokenizer and data but
 /// without a model, as resident_memory() counts it; 0 on CUDA, whose peak is the device's.

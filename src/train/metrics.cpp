@@ -82,6 +82,12 @@ Json parse_metrics_line(std::string line, const std::string& where) {
   return parse_json(line, where);
 }
 
+std::string gib_text(int64_t bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.2f GiB", static_cast<double>(bytes) / 0x1p30);
+  return text;
+}
+
 std::string duration_text(double seconds) {
   const auto s = static_cast<int64_t>(std::llround(seconds));
   char text[32];

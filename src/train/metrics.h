@@ -53,6 +53,8 @@ class ProgressLine {
   bool is_open_ = false;
 };
 
+/// `1.50 GiB`.
+std::string gib_text(int64_t bytes);
 /// `1:02:03` or `4:05`.
 std::string duration_text(double seconds);
 

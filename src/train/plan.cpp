@@ -63,13 +63,6 @@ constexpr Way kWays[] = {{"full", "full", false},
                          {"dora", "lora", true},
                          {"qlora", "qlora", false}};
 
-constexpr Recompute kRecomputes[] = {Recompute::kNothing, Recompute::kGateUp, Recompute::kBlocks};
-/// As train.gradient_checkpointing has it.
-const char* key_of(Recompute r) {
-  constexpr const char* kKeys[] = {"false", "selective", "true"};
-  return kKeys[static_cast<size_t>(r)];
-}
-
 const char* name_of(const RunConfig& c) {
   for (const Way& w : kWays)
     if (c.method == w.method && (c.method == "full" || c.lora.use_dora == w.use_dora))
@@ -93,11 +86,8 @@ struct Target {
     return plan_memory(c, r, outline, batch, device.is_cuda(), program);
   }
   Recompute choose(const RunConfig& c, Model& outline, const BatchSize& batch) const {
-    const auto asked = asked_recompute(c.train);
-    return asked ? *asked
-                 : choose_recompute(
-                       [&](Recompute r) { return plan(c, r, outline, batch); },
-                       static_cast<int64_t>(kShareForAuto * static_cast<double>(memory)));
+    return recompute_for(
+        c.train, [&](Recompute r) { return plan(c, r, outline, batch); }, memory);
   }
 };
 
@@ -119,7 +109,7 @@ Row plan_row(const RunConfig& config, const BatchSize& batch, const Target& targ
   const auto outline = outline_of_run(config);
   const Recompute chosen = target.choose(config, *outline, batch);
   Row row{name_of(config), chosen, target.plan(config, chosen, *outline, batch)};
-  for (const Recompute r : kRecomputes)
+  for (const auto& [r, key, text] : kRecomputes)
     row.peaks[static_cast<size_t>(r)] = target.plan(config, r, *outline, batch).peak();
   RunConfig changed = config;
   const Recompute most = asked_recompute(config.train).value_or(Recompute::kBlocks);
@@ -147,8 +137,7 @@ double seconds_per_token(const RunConfig& config, Recompute recompute, const Mod
   const at::NoGradGuard guard;
   const auto dtype = parse_dtype(config.dtype);
   const int64_t N = std::clamp<int64_t>(batch.tokens, 64, 1024), C = s.hidden_size,
-                F = s.intermediate_size, q = s.num_heads * s.head_dim,
-                kv = s.num_kv_heads * s.head_dim;
+                F = s.intermediate_size, q = s.num_heads * s.head_dim;
   double flops = 0, seconds = 0;
   for (const auto& [in, out] : {std::pair{C, q}, {C, F}, {F, C}}) {
     const Tensor w = ops::full({out, in}, 0.01, dtype, device);
@@ -169,7 +158,7 @@ double seconds_per_token(const RunConfig& config, Recompute recompute, const Mod
   // Products of a token: forward 1, the input's gradient 1, the weight's 1 where it is trained,
   // and the blocks' forward, or gate and up, again where they are recomputed. Attention over half a
   // document: scores and values, 4 H D each key, and 2.5 times that backward.
-  const double block = static_cast<double>(C * (2 * q + 2 * kv + 3 * F)),
+  const double block = static_cast<double>(s.block_weights()),
                head = static_cast<double>(C * s.vocab_size);
   const double gate_up = static_cast<double>(2 * C * F);
   const double again = recompute == Recompute::kBlocks   ? 1
@@ -232,8 +221,8 @@ Json to_json(const Report& r) {
     json.set("fits", row.plan.peak() <= r.target.memory);
     json.set("largest_batch_size", row.largest_batch);
     json.set("largest_max_length", row.largest_length);
-    for (const Recompute again : kRecomputes)
-      json.set(str("peak_bytes_", key_of(again)), row.peaks[static_cast<size_t>(again)]);
+    for (const auto& [again, key, text] : kRecomputes)
+      json.set(str("peak_bytes_", key), row.peaks[static_cast<size_t>(again)]);
     methods.push_back(std::move(json));
   }
   Json json = Json::Object{{"model", r.config.model},
@@ -258,12 +247,12 @@ Json to_json(const Report& r) {
 
 std::string to_text(const Report& r) {
   const Row& own = r.rows[0];
-  std::string text =
-      str("model      ", r.config.model, " (", r.spec.family, ", ", r.config.dtype, ", ",
-          device_text(r.target.device), ")\n", "batch      ", r.config.train.batch_size, " x ",
-          r.config.data.max_length, " tokens",
-          r.data ? str(", largest of the data ", r.batch.tokens) : "", "; method ", own.name,
-          ", gradient_checkpointing ", key_of(own.recompute), " (", text_of(own.recompute), ")\n");
+  std::string text = str("model      ", r.config.model, " (", r.spec.family, ", ", r.config.dtype,
+                         ", ", device_text(r.target.device), ")\n", "batch      ",
+                         r.config.train.batch_size, " x ", r.config.data.max_length, " tokens",
+                         r.data ? str(", largest of the data ", r.batch.tokens) : "", "; method ",
+                         own.name, ", gradient_checkpointing ", recompute_name(own.recompute).key,
+                         " (", recompute_name(own.recompute).text, ")\n");
   char line[160];
   for (const Part& p : kParts) {
     std::snprintf(line, sizeof line, "  %-12s %8s GiB  %s\n", p.key, gib(own.plan.*p.bytes).c_str(),

@@ -160,11 +160,9 @@ void Trainer::stop_at_error(const Error& e, const std::vector<Batch>& batches) {
 void Trainer::stop_without_memory() {
   progress_.pause();
   checkpoints_->wait();
-  char planned[32];
-  std::snprintf(planned, sizeof planned, "%.2f GiB", static_cast<double>(planned_bytes_) / 0x1p30);
   const std::string last = saved_step_ < 0 ? "there is no checkpoint yet"
                                            : str("go on from step ", saved_step_, " with --resume");
-  fail(Code::kRun, "step ", state_.step + 1, ": out of memory (planned ", planned,
+  fail(Code::kRun, "step ", state_.step + 1, ": out of memory (planned ", gib_text(planned_bytes_),
        "): a smaller train.batch_size (", config_.train.batch_size, ") or data.max_length (",
        config_.data.max_length,
        "), train.gradient_checkpointing: true or method: lora needs less; ",

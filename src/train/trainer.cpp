@@ -29,12 +29,6 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-std::string gib_text(int64_t bytes) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.2f GiB", static_cast<double>(bytes) / 0x1p30);
-  return text;
-}
-
 }  // namespace
 
 Trainer::Trainer(RunConfig config, bool resume, uint64_t window_bytes)
@@ -85,10 +79,7 @@ void Trainer::plan_run() {
   const auto plan = [&](Recompute recompute) {
     return plan_memory(config_, recompute, *outline, batch, model.device.is_cuda(), program);
   };
-  const auto asked = asked_recompute(config_.train);
-  const auto usable = static_cast<double>(usable_memory(model.device));
-  model.decoder.recompute =
-      asked ? *asked : choose_recompute(plan, static_cast<int64_t>(kShareForAuto * usable));
+  model.decoder.recompute = recompute_for(config_.train, plan, usable_memory(model.device));
   planned_bytes_ = plan(model.decoder.recompute).peak();
 }
 
@@ -109,13 +100,6 @@ void Trainer::prepare_model() {
   if (session_.adapters && config_.lora.plus_ratio)
     for (Param* p : session_.adapters->params)
       if (p->name.ends_with(".lora_B.weight")) p->rate_factor = *config_.lora.plus_ratio;
-}
-
-/// On a GPU: the frozen weights with the adapters around them.
-void Trainer::make_borders() {
-  Model& model = *session_.model;
-  if (!model.device.is_cuda() || !session_.adapters) return;
-  for (Block& block : model.decoder.blocks) add_borders(block, model.decoder.dtype);
 }
 
 void Trainer::report_start() {
@@ -151,7 +135,7 @@ void Trainer::report_start() {
   char filled[32];
   std::snprintf(filled, sizeof filled, "%.1f", 100 * window.occupancy());
   log_info("memory     ", gib_text(planned_bytes_), " planned; in the backward pass ",
-           text_of(model.decoder.recompute),
+           recompute_name(model.decoder.recompute).text,
            " (train.gradient_checkpointing: ", config_.train.gradient_checkpointing, ")");
   log_info("rows       ", about, whole(window.num_rows()), " of at most ", config_.data.max_length,
            " tokens, ", filled, " % filled; ", is_estimate() ? about : "", num_steps_,
@@ -180,7 +164,7 @@ int Trainer::run() {
   prepare_data();
   plan_run();
   prepare_model();
-  make_borders();
+  if (session_.adapters && session_.model->device.is_cuda()) session_.model->decoder.add_borders();
   make_folders(output_);
   if (!lock) occupy();
   optimizer_.emplace(session_.model->params.trainable(), config_.train,

@@ -26,7 +26,6 @@ class Trainer {
   void prepare_data();
   /// Predicts the peak, which finish() compares with what was measured.
   void plan_run();
-  void make_borders();
   void report_start();
   void report_counts(const DataCounts& counts, const char* of) const;
   /// Reads where to go on from; with the model in place, takes that up.

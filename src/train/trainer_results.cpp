@@ -71,12 +71,12 @@ void Trainer::finish() {
       {"best_eval_loss", state_.best_eval_loss ? Json(*state_.best_eval_loss) : Json()},
       {"final_eval_loss", state_.last_eval_loss ? Json(*state_.last_eval_loss) : Json()}});
   const int64_t measured = peak_memory(session_.model->device);
-  char text[96];
+  char difference[32];
   std::snprintf(
-      text, sizeof text, "planned %.2f GiB, measured %.2f GiB (%+.1f %%)",
-      static_cast<double>(planned_bytes_) / 0x1p30, static_cast<double>(measured) / 0x1p30,
+      difference, sizeof difference, "%+.1f %%",
       100.0 * static_cast<double>(planned_bytes_ - measured) / static_cast<double>(measured));
-  log_info("memory     ", text);
+  log_info("memory     planned ", gib_text(planned_bytes_), ", measured ", gib_text(measured), " (",
+           difference, ")");
   log_info("done       ", state_.step, " steps in ", duration_text(state_.seconds), "; result in ",
            (output_ / "final").string());
 }

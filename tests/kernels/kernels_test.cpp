@@ -36,14 +36,15 @@ Tensor rotate(const Tensor& x) {
 }
 
 Tensor adapted(const Inputs& in, double dropout) {
-  return lora_linear(in[0], {in[1], nullptr}, in[2], {in[3], in[4], 0.5, dropout, 77});
+  return linear(in[0], {{in[1], nullptr}, in[2], {in[3], in[4], 0.5, dropout, 77}});
 }
 
 /// The norm is a constant: positive numbers that depend on the size only.
 Tensor dora(const Inputs& in, double dropout) {
   const Tensor norm = normal(in[5].sizes(), 51).abs().add(0.5).to(wide_dtype(in[0]));
-  return dora_linear(in[0], {in[1], nullptr}, in[2],
-                     {{in[3], in[4], 0.5, dropout, 77}, in[5], norm.to(in[0].device())});
+  return linear(
+      in[0],
+      {{in[1], nullptr}, in[2], {in[3], in[4], 0.5, dropout, 77}, in[5], norm.to(in[0].device())});
 }
 
 Tensor both(const SumAndNorm& r) {
@@ -117,12 +118,12 @@ const OpCase kOps[] = {
     {"linear",
      {{6, 20}, {11, 20}},
      [](const Inputs& in) {
-       return linear(in[0], {in[1], nullptr}, {});
+       return linear(in[0], {{in[1], nullptr}});
      }},
     {"linear_bias",
      {{6, 20}, {11, 20}, {11}},
      [](const Inputs& in) {
-       return linear(in[0], {in[1], nullptr}, in[2]);
+       return linear(in[0], {{in[1], nullptr}, in[2]});
      }},
     {"lora",
      {{6, 20}, {11, 20}, {11}, {3, 20}, {11, 3}},

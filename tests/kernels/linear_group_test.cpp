@@ -66,8 +66,7 @@ std::vector<Tensor> one_by_one(const std::vector<LinearPart>& parts, const Tenso
   const auto dys = output_gradients(x.scalar_type());
   for (size_t i = 0; i < 3; ++i) {
     const LinearPart& p = parts[i];
-    const Tensor y =
-        p.lora.a.defined() ? lora_linear(leaf, p.w, p.bias, p.lora) : linear(leaf, p.w, p.bias);
+    const Tensor y = linear(leaf, p);
     run_backward(y, dys[i]);
     outputs.push_back(y.detach());
     for (const Tensor& t : {p.bias, p.lora.a, p.lora.b}) {

@@ -136,7 +136,7 @@ TEST(Quantized, LinearAsOnTheMatrix) {
   const auto on = [&](const LinearWeight& w, double dropout) {
     return output_and_gradients(
         [&](const std::vector<Tensor>& in) {
-          return lora_linear(in[0], w, in[1], {in[2], in[3], 0.5, dropout, 77});
+          return linear(in[0], {w, in[1], {in[2], in[3], 0.5, dropout, 77}});
         },
         inputs, at::kFloat);
   };
