@@ -8,7 +8,7 @@
 # output of each part, shapes.md, shapes.json, and a profile for each shape.
 #
 #   scripts/gpu_check.sh [MODEL_FOLDER]      model for `training`: SmolLM2 where it was fetched, else the tests' tiny one
-# PARTS="kernels shapes" runs only those. SANITIZER=1 adds compute-sanitizer on the kernels, without a limit. FINETUNE_STEPS=N
+# PARTS="kernels shapes" runs only those; PARTS=float8 is Llama's shape with lora.base_dtype: float8. SANITIZER=1 adds compute-sanitizer on the kernels, without a limit. FINETUNE_STEPS=N
 # steps in training (20). PEAK_TFLOPS=989 is what MFU is a share of. DEVICE=cpu tries the script itself, on narrow layers.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -72,8 +72,8 @@ PY
 part_shapes() {
   local tiny=()
   [ "$device" = cuda ] || tiny=(--tiny)
-  python3 scripts/bench/shapes.py "configs/shapes/$1" --output "$results/$1" --device "$device" \
-    --peak-tflops "${PEAK_TFLOPS:-989}" "${tiny[@]}"
+  python3 scripts/bench/shapes.py "configs/shapes/$1" --output "$results/$1${2:+-$2}" --device "$device" \
+    --base-dtype "${2:-auto}" --peak-tflops "${PEAK_TFLOPS:-989}" "${tiny[@]}"
 }
 
 if [ "${1:-}" = --part ]; then
@@ -121,6 +121,7 @@ for part in ${PARTS:-kernels parity training shapes}; do
     parity) run_part 60 parity ;;
     training) run_part 120 training "$model" ;;
     shapes) for shape in llama3_8b gemma3_4b gemma3_12b; do run_part 90 shapes "$shape"; done ;;
+    float8) run_part 90 shapes llama3_8b float8 ;;
     *) echo "gpu_check: PARTS: unknown part $part" >&2; exit 2 ;;
   esac
 done
@@ -130,7 +131,7 @@ if [ "${SANITIZER:-0}" = 1 ]; then
     compute-sanitizer --tool "$tool" --error-exitcode 1 build/tensor_tests --gtest_filter='*.CudaKernel*' || failed=1
   done
 fi
-for shape in llama3_8b gemma3_4b gemma3_12b; do
+for shape in llama3_8b gemma3_4b gemma3_12b llama3_8b-float8; do
   [ ! -e "$results/$shape/shapes.md" ] || { echo; cat "$results/$shape/shapes.md"; } >>"$summary"
 done
 cat "$summary"

@@ -26,6 +26,7 @@ struct LoraConfig {
   /// LoRA+ (Hayou et al. 2024); nullopt is off.
   std::optional<double> plus_ratio;
   std::string bias = "none";
+  std::string base_dtype = "auto";
   std::map<std::string, int64_t> rank_pattern;
   std::map<std::string, double> alpha_pattern;
   std::vector<std::string> modules_to_save;

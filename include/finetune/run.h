@@ -103,7 +103,8 @@ std::string plan(const PlanOptions& options);
 struct LedgerOptions {
   RunConfig config;
   std::optional<int64_t> document;  ///< tokens of a document; default: the whole row
-  double tflops = 790, attention_forward_tflops = 330, attention_backward_tflops = 300;
+  double tflops = 790, float8_tflops = 1350;
+  double attention_forward_tflops = 330, attention_backward_tflops = 300;
   double bandwidth = 4.3e12;  ///< bytes a second
   double peak_tflops = 989;   ///< what MFU is a share of
   bool json = false;

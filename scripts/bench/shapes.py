@@ -38,6 +38,7 @@ def arguments():
     p.add_argument("--document", type=int, default=512)
     p.add_argument("--steps", type=int, default=10, help="the first two are not counted")
     p.add_argument("--peak-tflops", type=float, default=989, help="of the card in bfloat16, without sparsity")
+    p.add_argument("--base-dtype", default="auto", help="lora.base_dtype")
     p.add_argument("--limit", type=float, default=120, help="seconds for a run")
     p.add_argument("--tiny", action="store_true", help="narrow layers and rows of 512 tokens")
     args = p.parse_args()
@@ -131,7 +132,7 @@ def finetune(args, command, keys, *more):
 
 def keys_of(args, model, output, data):
     return {"model": model, "output_dir": output, "device": args.device, "data.train": data, "data.format": "tokens",
-            "data.max_length": args.tokens, "data.train_on": "all", "method": "lora", "lora.r": 16,
+            "data.max_length": args.tokens, "data.train_on": "all", "method": "lora", "lora.r": 16, "lora.base_dtype": args.base_dtype,
             "train.batch_size": 1, "train.max_steps": args.steps, "eval.evaluations": 0, "eval.samples": 0,
             "log.tensorboard": "false"}
 

@@ -25,6 +25,9 @@ Action setup_plan(CLI::App& app) {
       ->check(CLI::PositiveNumber);
   app.add_option("--tflops", launches->tflops, "ledger: ceiling of products")
       ->check(CLI::PositiveNumber);
+  app.add_option("--float8-tflops", launches->float8_tflops,
+                 "ledger: ceiling of products in eight bits")
+      ->check(CLI::PositiveNumber);
   app.add_option("--attention-tflops", launches->attention_forward_tflops,
                  "ledger: ceiling of attention, forward")
       ->check(CLI::PositiveNumber);

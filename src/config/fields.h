@@ -40,6 +40,10 @@ struct Fields<LoraConfig> {
     v("plus_ratio", &C::plus_ratio, "learning rate of B in units of A's (LoRA+), 16 say",
       Rule{.low = 0, .above_low = true, .absent = "null"});
     v("bias", &C::bias, "biases trained besides", one_of({"none", "lora_only", "all"}));
+    v("base_dtype", &C::base_dtype,
+      "what the frozen layers multiply in: dtype, or float8 (E4M3 with a scale per row; a GPU of "
+      "compute capability 8.9 or later, elsewhere dtype): faster, a little less exact",
+      one_of({"auto", "float8"}));
     v("rank_pattern", &C::rank_pattern, "module name or pattern -> its own r", between(1, 65536));
     v("alpha_pattern", &C::alpha_pattern, "module name or pattern -> its own alpha", above(0));
     v("modules_to_save", &C::modules_to_save,
@@ -126,9 +130,10 @@ struct Fields<TrainConfig> {
       one_of({"kahan", "stochastic", "float32", "none"}));
     v("gradient_checkpointing", &C::gradient_checkpointing,
       "activations computed again in the backward pass, for less memory and more time: true, all "
-      "of "
-      "a block; selective, the outputs of gate and up; auto, as little as the plan says will fit",
-      one_of({"auto", "true", "false", "selective"}));
+      "of a block; selective, the outputs of gate and up; offload, as true, with the blocks' "
+      "inputs "
+      "in host memory (on a GPU); auto, as little as the plan says will fit",
+      one_of({"auto", "true", "false", "selective", "offload"}));
     v("neftune_alpha", &C::neftune_alpha, "noise on the embeddings in training; 0 = off",
       at_least(0));
     v("profile_steps", &C::profile_steps,

@@ -280,6 +280,16 @@ void Loader::check_values() {
   if (config.lora.resume_from && (config.lora.init == "pissa" || config.lora.init == "olora"))
     report("lora.init",
            config.lora.init + " is the start of a new adapter, wanted no lora.resume_from with it");
+  if (config.lora.base_dtype == "float8") {
+    const auto want = [&](bool is_so, const char* what) {
+      if (!is_so) report("lora.base_dtype", str("float8 wants ", what));
+    };
+    want(config.method != "qlora", "method: lora; qlora keeps the base in 4 bits");
+    want(config.dtype == "bfloat16", "dtype: bfloat16");
+    want(!config.lora.use_dora, "lora.use_dora: false");
+    want(config.lora.dropout == 0, "lora.dropout: 0");
+    want(config.kernels == "auto", "kernels: auto; the plain twins multiply in dtype");
+  }
   const auto check_keys = [&](const std::string& key, const auto& map) {
     if (map.contains("")) report(key, "an empty name, wanted a module name or pattern");
   };

@@ -1,6 +1,7 @@
-// AdamW, one tensor at a time, in place. The plain twin serves every device; the CPU loops and the
+// AdamW in place. The plain twin serves every device; the CPU loops and the
 // CUDA kernel do the same in one pass.
 #include <cmath>
+#include <map>
 
 #include "base/error.h"
 #include "base/seed.h"
@@ -47,19 +48,47 @@ void reference(const Tensor& param, const Tensor& grad, const Tensor& m, const T
   }
 }
 
+/// Tensors of the same two dtypes.
+void launch(const std::vector<AdamwTensors>& all) {
+  for (size_t first = 0; first < all.size(); first += cuda::AdamwMany::kMost) {
+    cuda::AdamwMany call{};
+    std::vector<Tensor> touched;
+    for (size_t i = first; i < all.size() && call.tensors < cuda::AdamwMany::kMost; ++i) {
+      const AdamwTensors& t = all[i];
+      call.of[call.tensors++] =
+          cuda::adamw_arguments(t.param, t.grad, cpu::data<float>(t.exp_avg),
+                                cpu::data<float>(t.exp_avg_sq), t.extra, t.settings);
+      // Read and written, but for the gradient.
+      ops::append(touched, {t.param, t.param, t.grad, t.exp_avg, t.exp_avg, t.exp_avg_sq,
+                            t.exp_avg_sq, t.extra, t.extra});
+    }
+    cuda::run("adamw", cuda::adamw, call, touched);
+  }
+}
+
 }  // namespace
+
+void adamw(const std::vector<AdamwTensors>& all) {
+  const at::NoGradGuard guard;
+  using Dtypes = std::pair<at::ScalarType, at::ScalarType>;
+  std::map<Dtypes, std::vector<AdamwTensors>> by_dtypes;
+  for (const AdamwTensors& t : all) {
+    if (cuda::has_adamw_kernel(t.param, t.grad)) {
+      by_dtypes[{t.param.scalar_type(), t.grad.scalar_type()}].push_back(t);
+    } else {
+      adamw(t.param, t.grad, t.exp_avg, t.exp_avg_sq, t.extra, t.settings);
+    }
+  }
+  for (const auto& [dtypes, tensors] : by_dtypes) launch(tensors);
+}
 
 void adamw(const Tensor& param, const Tensor& grad, const Tensor& exp_avg, const Tensor& exp_avg_sq,
            const Tensor& extra, const AdamwSettings& settings) {
   at::NoGradGuard guard;
   FT_INVARIANT(settings.master == MasterWeights::kNone || param.scalar_type() == at::kBFloat16);
-  if (cuda::has_adamw_kernel(param, grad)) {
-    const auto p = cuda::adamw_arguments(param, grad, cpu::data<float>(exp_avg),
-                                         cpu::data<float>(exp_avg_sq), extra, settings);
-    // Read and written, but for the gradient.
-    return cuda::run("adamw", cuda::adamw, p,
-                     {param, param, grad, exp_avg, exp_avg, exp_avg_sq, exp_avg_sq, extra, extra});
-  }
+  if (cuda::has_adamw_kernel(param, grad))
+    return launch({{param, grad, exp_avg, exp_avg_sq, extra, settings}});
+  FT_INVARIANT(!settings.device_scale);
   if (!use_cpu_loops(param) || !cpu::has_adamw_loop(param, grad)) {
     reference(param, grad, exp_avg, exp_avg_sq, extra, settings);
     return;

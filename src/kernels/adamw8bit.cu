@@ -16,6 +16,8 @@ __device__ __forceinline__ unsigned nearest_code(float x, const float* middles) 
 
 template <typename T, typename G>
 __global__ void adamw8bit_kernel(Adamw8bit p) {
+  const float scale = adamw_scale(p.weights);
+  if (scale != scale) return;  // NaN
   const int64_t blocks = (p.weights.count + kQuantizedBlock - 1) / kQuantizedBlock;
   for (int64_t block = blockIdx.x; block < blocks; block += gridDim.x) {
     const int64_t i = block * kQuantizedBlock + threadIdx.x;
@@ -24,7 +26,7 @@ __global__ void adamw8bit_kernel(Adamw8bit p) {
     if (inside) {
       m = p.tables[p.exp_avg[i]] * p.exp_avg_scale[block];
       v = p.tables[512 + p.exp_avg_sq[i]] * p.exp_avg_sq_scale[block];
-      adamw_element<T, G>(p.weights, i, m, v);
+      adamw_element<T, G>(p.weights, scale, i, m, v);
     }
     const float m_scale = block_reduce(fabsf(m), Max()), v_scale = block_reduce(v, Max());
     if (inside) {

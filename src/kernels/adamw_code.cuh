@@ -8,10 +8,14 @@
 
 namespace ft::cuda {
 
-/// Updates the moments; what to add to the weight `old`.
-__device__ __forceinline__ float adamw_delta(const AdamwFactors& f, float gradient, float old,
-                                             float& m, float& v) {
-  const float g = gradient * f.grad_scale;
+/// What gradients are multiplied with; NaN: nothing is to be updated.
+__device__ __forceinline__ float adamw_scale(const Adamw& p) {
+  return p.factors.grad_scale * (p.device_scale ? static_cast<float>(*p.device_scale) : 1.0f);
+}
+
+/// Updates the moments with gradient g; what to add to the weight `old`.
+__device__ __forceinline__ float adamw_delta(const AdamwFactors& f, float g, float old, float& m,
+                                             float& v) {
   m = f.b1 * m + f.one_b1 * g;
   v = f.b2 * v + f.one_b2 * g * g;
   return old * f.decay - f.step_size * m / (sqrtf(v) / f.root2 + f.eps);
@@ -19,9 +23,10 @@ __device__ __forceinline__ float adamw_delta(const AdamwFactors& f, float gradie
 
 /// Updates weight i, of type T with a gradient of type G, and its moments.
 template <typename T, typename G>
-__device__ __forceinline__ void adamw_element(const Adamw& p, int64_t i, float& m, float& v) {
+__device__ __forceinline__ void adamw_element(const Adamw& p, float scale, int64_t i, float& m,
+                                              float& v) {
   T* param = static_cast<T*>(p.param);
-  const float gradient = to_float(static_cast<const G*>(p.grad)[i]);
+  const float gradient = scale * to_float(static_cast<const G*>(p.grad)[i]);
   if (p.master == MasterWeights::kFloat32) {
     float* master = static_cast<float*>(p.extra);
     master[i] += adamw_delta(p.factors, gradient, master[i], m, v);

@@ -5,6 +5,8 @@
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include "kernels/host_stash.h"
+
 namespace ft {
 namespace {
 
@@ -95,19 +97,25 @@ void on_gradient(const Tensor& leaf, std::function<void()> f) {
       leaf, f ? std::make_unique<GradientHook>(std::move(f)) : nullptr);
 }
 
-Tensor recompute(const std::function<Tensor(const Tensor&)>& block, const Tensor& x) {
+Tensor recompute(const std::function<Tensor(const Tensor&)>& block, const Tensor& x,
+                 const std::shared_ptr<HostStash>& stash) {
   // Parameters inside the block are invisible to the graph: a second input that always needs a
   // gradient makes sure that the backward pass comes here although x itself may need none (frozen
   // embedding).
   const Tensor anchor = ops::empty({0}, at::kFloat, x.device()).requires_grad_();
+  const auto place = std::make_shared<size_t>();  // in the stash
+  const auto forward = [&](Saved& saved) {
+    if (stash) {
+      *place = stash->put(x);
+    } else {
+      saved.tensors = {x};
+    }
+    return block(x);
+  };
   return apply(
-      {x, anchor},
-      [&](Saved& saved) {
-        saved.tensors = {x};
-        return block(x);
-      },
-      [block](const Tensor& grad, const Saved& saved) -> std::vector<Tensor> {
-        Tensor again = saved.tensors[0].detach();
+      {x, anchor}, forward,
+      [block, stash, place](const Tensor& grad, const Saved& saved) -> std::vector<Tensor> {
+        Tensor again = stash ? stash->take(*place) : saved.tensors[0].detach();
         again.requires_grad_(saved.needs[0]);
         Tensor y;
         {

@@ -3,11 +3,14 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "kernels/ops.h"
 
 namespace ft {
+
+class HostStash;
 
 /// What an op keeps for its backward pass.
 struct Saved {
@@ -46,7 +49,8 @@ void on_gradient(const Tensor& leaf, std::function<void()> f);
 
 /// y = block(x), remembering only x: the activations inside are computed again in the backward
 /// pass. Gradients of parameters the block uses are accumulated in their .grad. ("Gradient
-/// checkpointing"; Chen et al. 2016.)
-Tensor recompute(const std::function<Tensor(const Tensor&)>& block, const Tensor& x);
+/// checkpointing"; Chen et al. 2016.) With a stash, x waits there.
+Tensor recompute(const std::function<Tensor(const Tensor&)>& block, const Tensor& x,
+                 const std::shared_ptr<HostStash>& stash = nullptr);
 
 }  // namespace ft

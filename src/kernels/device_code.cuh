@@ -8,6 +8,7 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <initializer_list>
 #include <type_traits>
 
 #include "kernels/launch.h"
@@ -44,6 +45,27 @@ __device__ __forceinline__ float rounded(float v) {
   T t;
   store(&t, v);
   return to_float(t);
+}
+
+/// kWide neighbours, moved as one.
+template <typename T, int kWide>
+struct alignas(sizeof(T) * kWide) Pack {
+  T values[kWide];
+};
+template <int kWide, typename T>
+__device__ __forceinline__ auto& pack_at(T* p) {
+  using Of = Pack<std::remove_const_t<T>, kWide>;
+  return *reinterpret_cast<std::conditional_t<std::is_const_v<T>, const Of, Of>*>(p);
+}
+inline constexpr int kPackBytes = 16;
+/// Whether every row of the matrices can be cut into packs of that size.
+template <typename T>
+bool in_packs(int64_t width, std::initializer_list<Rows> all) {
+  for (const Rows& rows : all)
+    if (reinterpret_cast<uintptr_t>(rows.data) % kPackBytes != 0 ||
+        rows.stride * static_cast<int64_t>(sizeof(T)) % kPackBytes != 0)
+      return false;
+  return width * static_cast<int64_t>(sizeof(T)) % kPackBytes == 0;
 }
 
 struct Add {

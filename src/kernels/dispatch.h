@@ -79,7 +79,8 @@ inline Adamw adamw_arguments(const Tensor& param, const Tensor& grad, float* m, 
           s.master,
           adamw_factors(s),
           s.rounding_key,
-          s.first_element};
+          s.first_element,
+          s.device_scale};
 }
 /// Whether the AdamW kernels take the two.
 inline bool has_adamw_kernel(const Tensor& param, const Tensor& grad) {
@@ -98,9 +99,8 @@ inline Rows rows(const Tensor& t) {
 /// the kernels read or write.
 template <typename Arguments>
 void run(const char* op, cudaError_t (*launcher)(const Arguments&, cudaStream_t),
-         const Arguments& arguments, std::initializer_list<Tensor> touched, int64_t launches = 1) {
-  if (touched.begin()->is_meta())
-    return note_launch(op, LaunchKind::kElements, 0, touched, launches);
+         const Arguments& arguments, at::TensorList touched, int64_t launches = 1) {
+  if (touched[0].is_meta()) return note_launch(op, LaunchKind::kElements, 0, touched, launches);
   const ProfileScope scope(op);
   const cudaError_t error = launcher(arguments, nullptr);
   if (static_cast<int>(error) != 0) fail(Code::kRun, op, ": CUDA: ", error_text(error));

@@ -24,25 +24,20 @@ struct GeluTanh {
   }
 };
 
-/// kWide neighbours, moved as one.
+/// A pack of this block's row.
 template <typename T, int kWide>
-struct alignas(sizeof(T) * kWide) Pack {
-  T values[kWide];
-};
-template <typename T, int kWide>
-__device__ __forceinline__ Pack<T, kWide>& pack_at(const Rows& rows, int64_t column) {
-  return *reinterpret_cast<Pack<T, kWide>*>(static_cast<T*>(rows.data) + blockIdx.x * rows.stride +
-                                            column);
+__device__ __forceinline__ Pack<T, kWide>& pack_of(const Rows& rows, int64_t column) {
+  return pack_at<kWide>(static_cast<T*>(rows.data) + blockIdx.x * rows.stride + column);
 }
 
 template <typename T, typename Activate, int kWide>
 __global__ void gated_act_forward(GatedAct p) {
   for (int64_t i = threadIdx.x * kWide; i < p.width; i += blockDim.x * kWide) {
-    const auto gate = pack_at<T, kWide>(p.gate, i), up = pack_at<T, kWide>(p.up, i);
+    const auto gate = pack_of<T, kWide>(p.gate, i), up = pack_of<T, kWide>(p.up, i);
     Pack<T, kWide> y;
     for (int k = 0; k < kWide; ++k)
       store(&y.values[k], Activate()(to_float(gate.values[k])).value * to_float(up.values[k]));
-    pack_at<T, kWide>(p.y, i) = y;
+    pack_of<T, kWide>(p.y, i) = y;
   }
 }
 
@@ -50,8 +45,8 @@ template <typename T, typename Activate, int kWide>
 __global__ void gated_act_gradients(GatedActBackward b) {
   const GatedAct& p = b.forward;
   for (int64_t i = threadIdx.x * kWide; i < p.width; i += blockDim.x * kWide) {
-    const auto gate = pack_at<T, kWide>(p.gate, i), up = pack_at<T, kWide>(p.up, i),
-               dy = pack_at<T, kWide>(b.dy, i);
+    const auto gate = pack_of<T, kWide>(p.gate, i), up = pack_of<T, kWide>(p.up, i),
+               dy = pack_of<T, kWide>(b.dy, i);
     Pack<T, kWide> y, dgate, dup;
     for (int k = 0; k < kWide; ++k) {
       const float d = to_float(dy.values[k]), u = to_float(up.values[k]);
@@ -60,22 +55,10 @@ __global__ void gated_act_gradients(GatedActBackward b) {
       store(&dup.values[k], d * a.value);
       store(&y.values[k], a.value * u);
     }
-    pack_at<T, kWide>(b.dgate, i) = dgate;
-    pack_at<T, kWide>(b.dup, i) = dup;
-    if (p.y.data) pack_at<T, kWide>(p.y, i) = y;
+    pack_of<T, kWide>(b.dgate, i) = dgate;
+    pack_of<T, kWide>(b.dup, i) = dup;
+    if (p.y.data) pack_of<T, kWide>(p.y, i) = y;
   }
-}
-
-constexpr int kBytes = 16;  // of a pack
-
-/// Whether every row of the matrices can be cut into packs.
-template <typename T>
-bool in_packs(int64_t width, std::initializer_list<Rows> all) {
-  for (const Rows& rows : all)
-    if (reinterpret_cast<uintptr_t>(rows.data) % kBytes != 0 ||
-        rows.stride * static_cast<int64_t>(sizeof(T)) % kBytes != 0)
-      return false;
-  return width * static_cast<int64_t>(sizeof(T)) % kBytes == 0;
 }
 
 /// f(T, Activate, kWide as an integral constant).
@@ -85,7 +68,7 @@ cudaError_t with_variant(const GatedAct& p, std::initializer_list<Rows> all, con
     using T = std::remove_pointer_t<decltype(type)>;
     const auto with_width = [&](auto activate) {
       return in_packs<T>(p.width, all)
-                 ? f(type, activate, std::integral_constant<int, kBytes / sizeof(T)>())
+                 ? f(type, activate, std::integral_constant<int, kPackBytes / sizeof(T)>())
                  : f(type, activate, std::integral_constant<int, 1>());
     };
     return p.activation == Activation::kSilu ? with_width(Silu()) : with_width(GeluTanh());

@@ -185,6 +185,12 @@ Tensor soft_cap(const Tensor& x, double cap);
 /// undefined, or kKahan: the compensation (param's dtype), kFloat32: the float32 weights.
 void adamw(const Tensor& param, const Tensor& grad, const Tensor& exp_avg, const Tensor& exp_avg_sq,
            const Tensor& extra, const AdamwSettings& settings);
+/// The same for many tensors of one device, on CUDA in a few launches.
+struct AdamwTensors {
+  Tensor param, grad, exp_avg, exp_avg_sq, extra;
+  AdamwSettings settings;
+};
+void adamw(const std::vector<AdamwTensors>& all);
 
 /// AdamW's moments as 8-bit codes (dynamic_map.h), one scale per kQuantizedBlock elements.
 struct QuantizedMoments {

@@ -150,9 +150,16 @@ struct Adamw {
   MasterWeights master;
   AdamwFactors factors;
   uint64_t rounding_key;
-  int64_t first_element;  ///< AdamwSettings
+  int64_t first_element;       ///< AdamwSettings
+  const double* device_scale;  ///< AdamwSettings; or null
 };
-FT_LAUNCHER(adamw, Adamw);
+/// Tensors of one pair of dtypes at once; as many as a launch's arguments hold.
+struct AdamwMany {
+  static constexpr int64_t kMost = 32;
+  int64_t tensors;
+  Adamw of[kMost];
+};
+FT_LAUNCHER(adamw, AdamwMany);
 
 struct Adamw8bit {
   Adamw weights;                            ///< its moments are null
@@ -177,16 +184,35 @@ struct Dequantize {
 };
 FT_LAUNCHER(dequantize, Dequantize);
 
-/// Writes adapters around the frozen weights of a group (linear_border.h): A below, B beside.
+/// Writes the adapters of a group of layers (linear_border.h): A under each other, s B down the
+/// diagonal of blocks.
 struct Border {
   Dtype dtype, adapter_dtype;
   static constexpr int kMaxParts = 3;
-  int64_t parts, in, out, stride;  ///< of the matrix [out + sum of ranks, stride]
+  int64_t parts, in, out;
   int64_t outs[kMaxParts], ranks[kMaxParts];
   const void *a[kMaxParts], *b[kMaxParts];  ///< [rank, in], [out of the part, rank]; rank 0: null
   float scales[kMaxParts];
-  void* matrix;
+  Rows a_to, b_to;  ///< [sum of ranks, in], [out, sum of ranks]
 };
 FT_LAUNCHER(border, Border);
+
+/// Rows to E4M3 (float8.h).
+struct ToFloat8 {
+  Dtype dtype;
+  int64_t rows, width;  ///< width: a multiple of 8
+  Rows x;               ///< aligned to 16 bytes, each row
+  float most, least_scale;
+  uint8_t* codes;  ///< [rows, width]
+  float* scales;   ///< [rows]
+};
+FT_LAUNCHER(to_float8, ToFloat8);
+
+/// 10 * major + minor of the card's compute capability.
+struct Capability {
+  int device;
+  int* value;
+};
+FT_LAUNCHER(capability, Capability);
 
 }  // namespace ft::cuda

@@ -36,8 +36,8 @@ std::vector<Tensor> tensors_of(const Values& values) {
 }
 
 bool is_product(std::string_view name) {
-  constexpr std::array<std::string_view, 6> kNames = {
-      "aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::addmm_", "aten::_scaled_mm"};
+  constexpr std::array<std::string_view, 5> kNames = {"aten::mm", "aten::addmm", "aten::bmm",
+                                                      "aten::baddbmm", "aten::addmm_"};
   return std::ranges::find(kNames, name) != kNames.end();
 }
 
@@ -47,6 +47,10 @@ void as_product(Launches& l, const Tensor& y, int64_t inner) {
   l.flops = 2 * static_cast<double>(y.numel()) * static_cast<double>(inner);
   l.shape =
       std::to_string(y.size(-2)) + "x" + std::to_string(y.size(-1)) + "x" + std::to_string(inner);
+}
+
+bool only_writes(std::string_view name) {
+  return name == "aten::copy_" || name == "aten::zero_" || name == "aten::fill_";
 }
 
 /// Operators without a kernel, whose outputs are fresh memory.
@@ -79,8 +83,10 @@ void leave(const at::RecordFunction& f, at::ObserverContext* context) {
       }))
     return;
   Launches l{.name = std::string(name.substr(6)), .shape = {}, .phase = {}, .count = 1};
+  // add_ reads what it writes to; copy_ and the like, and what is made in a given place, do not.
+  const bool reads_target = name.ends_with('_') && !only_writes(name);
   for (const Tensor& t : inputs)
-    if (!writes || t.unsafeGetTensorImpl() != outputs[0].unsafeGetTensorImpl())
+    if (!writes || reads_target || t.unsafeGetTensorImpl() != outputs[0].unsafeGetTensorImpl())
       l.bytes += bytes_of(t);
   for (const Tensor& t : outputs) l.bytes += bytes_of(t);
   if (is_product(name)) {
@@ -125,16 +131,17 @@ bool is_noted(const Tensor& x) {
   return open_ledger && x.is_meta();
 }
 
-void note_product(const char* name, const std::vector<Tensor>& operands) {
+void note_product(const char* name, const std::vector<Tensor>& operands, LaunchKind kind) {
   FT_INVARIANT(open_ledger);
   Launches l{.name = name, .shape = {}, .phase = {}, .count = 1};
   for (const Tensor& t : operands) l.bytes += bytes_of(t);
   as_product(l, operands.back(), operands.front().size(-1));
+  l.kind = kind;
   open_ledger->add(std::move(l));
 }
 
-void note_launch(const char* name, LaunchKind kind, double flops,
-                 std::initializer_list<Tensor> touched, int64_t count) {
+void note_launch(const char* name, LaunchKind kind, double flops, at::TensorList touched,
+                 int64_t count) {
   FT_INVARIANT(open_ledger);
   Launches l{.name = name, .shape = {}, .kind = kind, .phase = {}, .count = count, .flops = flops};
   for (const Tensor& t : touched)

@@ -3,7 +3,6 @@
 // them, LibTorch's by its observer of operators. Nothing here is a formula for a layer or a model.
 #pragma once
 
-#include <initializer_list>
 #include <string>
 #include <vector>
 
@@ -12,7 +11,13 @@
 namespace ft {
 
 /// Which ceiling a launch runs against, besides the memory's.
-enum class LaunchKind { kProduct, kAttentionForward, kAttentionBackward, kElements };
+enum class LaunchKind {
+  kProduct,
+  kFloat8Product,
+  kAttentionForward,
+  kAttentionBackward,
+  kElements
+};
 
 struct Launches {
   std::string name;   ///< of the kernel or operator
@@ -50,10 +55,11 @@ class Ledger {
 /// Whether a ledger is open and x a meta tensor, hence x stands for one on a GPU.
 bool is_noted(const Tensor& x);
 /// Notes a product y = x w of meta tensors {x, w, y}.
-void note_product(const char* name, const std::vector<Tensor>& operands);
+void note_product(const char* name, const std::vector<Tensor>& operands,
+                  LaunchKind kind = LaunchKind::kProduct);
 /// Notes a launch for a meta tensor. Bytes: of the tensors that are read or written, undefined ones
 /// left out.
-void note_launch(const char* name, LaunchKind kind, double flops,
-                 std::initializer_list<Tensor> touched, int64_t count = 1);
+void note_launch(const char* name, LaunchKind kind, double flops, at::TensorList touched,
+                 int64_t count = 1);
 
 }  // namespace ft

@@ -1,5 +1,4 @@
-// Adapters around the frozen weights of a group of layers: row by row of the matrix, one block
-// each.
+// The adapters of a group of layers: one block for each row of B and of A.
 #include "kernels/device_code.cuh"
 
 namespace ft::cuda {
@@ -8,25 +7,24 @@ namespace {
 template <typename T, typename A>
 __global__ void border_rows(Border p) {
   const int64_t row = blockIdx.x;
-  T* to = static_cast<T*>(p.matrix) + row * p.stride;
-  int64_t part = 0, first = 0,
-          rank = 0;   // of the part: its first row, and its first column past in
-  if (row < p.out) {  // beside a weight: s B, zero under the other parts' columns
+  int64_t part = 0, first = 0, rank = 0;  // of the part: its first output and its first rank
+  if (row < p.out) {                      // s B, zero in the other parts' columns
     while (row >= first + p.outs[part]) {
       first += p.outs[part];
       rank += p.ranks[part++];
     }
     const A* b = static_cast<const A*>(p.b[part]) + (row - first) * p.ranks[part];
-    for (int64_t i = p.in + threadIdx.x; i < p.stride; i += blockDim.x) {
-      const int64_t r = i - p.in - rank;
+    T* to = static_cast<T*>(p.b_to.data) + row * p.b_to.stride;
+    for (int64_t i = threadIdx.x; i < p.ranks[0] + p.ranks[1] + p.ranks[2]; i += blockDim.x) {
+      const int64_t r = i - rank;
       store(&to[i], r >= 0 && r < p.ranks[part] ? p.scales[part] * to_float(b[r]) : 0.0f);
     }
     return;
   }
+  T* to = static_cast<T*>(p.a_to.data) + (row - p.out) * p.a_to.stride;
   while (row - p.out >= rank + p.ranks[part]) rank += p.ranks[part++];
   const A* a = static_cast<const A*>(p.a[part]) + (row - p.out - rank) * p.in;
-  for (int64_t i = threadIdx.x; i < p.stride; i += blockDim.x)
-    store(&to[i], i < p.in ? to_float(a[i]) : 0.0f);
+  for (int64_t i = threadIdx.x; i < p.in; i += blockDim.x) store(&to[i], to_float(a[i]));
 }
 
 }  // namespace

@@ -9,8 +9,14 @@
 // so that the adapter is part of the big product's sum, with its one rounding; only X A^T and dY sB
 // are products of their own, written beside X and dY where those left room. s, A and B are written
 // into M when they have changed.
+//
+// Weights in eight bits (float8.h) cannot hold an adapter. They lie in two matrices, W and W^T,
+// each with scales for its own rows, for Y and for dX, whose other operand is rounded to eight bits
+// for the product; A and B have matrices of their own, and their products are added to the rounded
+// ones.
 #pragma once
 
+#include "kernels/float8.h"
 #include "kernels/linear_group.h"
 
 namespace ft {
@@ -21,13 +27,27 @@ class LinearBorder {
   /// in four bits (`*weights[i]` undefined, parts[i].w.quantized) are put there at each use.
   LinearBorder(const std::vector<LinearPart>& parts, const std::vector<Tensor*>& weights,
                at::ScalarType dtype);
+  /// The same with dense weights rounded to eight bits; they are left as they are.
+  static std::shared_ptr<LinearBorder> in_float8(const std::vector<LinearPart>& parts,
+                                                 at::ScalarType dtype);
 
   /// Whether a layer may go this way: no dropout, no DoRA, its weight not trained.
   static bool can_hold(const LinearPart& part);
+  /// And in eight bits.
+  static bool can_hold_float8(const std::vector<LinearPart>& parts);
   /// Whether these parts are the ones, as they were.
   bool takes(const std::vector<LinearPart>& parts) const;
-  /// M [out + rank, in + rank] with the adapters of now.
-  Tensor matrix(const std::vector<LinearPart>& parts);
+  /// What the products are made with; the adapters are those of now.
+  struct Operands {
+    Tensor m;     ///< [out + rank, in + rank]; undefined where weights are in eight bits
+    Tensor a, b;  ///< [rank, in], [out, rank]
+  };
+  Operands operands(const std::vector<LinearPart>& parts);
+  bool is_float8() const { return rows_.codes.defined(); }
+  const Float8Rows& rows() const { return rows_; }        ///< W
+  const Float8Rows& columns() const { return columns_; }  ///< W^T
+  /// Columns of X A^T behind X, and of dY sB behind dY.
+  int64_t spare() const { return is_float8() ? 0 : rank_; }
 
   int64_t in() const { return in_; }
   int64_t out() const { return out_; }
@@ -39,12 +59,16 @@ class LinearBorder {
   int64_t rank_of(size_t i) const { return ranks_[i + 1] - ranks_[i]; }
 
  private:
-  void write_adapters(const std::vector<LinearPart>& parts, const Tensor& matrix) const;
+  LinearBorder(const std::vector<LinearPart>& parts, at::ScalarType dtype);
+  bool holds(const LinearWeight& w) const;
+  Operands operands_of(const Tensor& matrix) const;
+  void write_adapters(const std::vector<LinearPart>& parts, const Operands& to) const;
 
   at::ScalarType dtype_;
   int64_t in_ = 0, out_ = 0, rank_ = 0;
   std::vector<int64_t> outs_ = {0}, ranks_ = {0};     ///< running sums
-  Tensor matrix_;                                     ///< undefined where weights are in four bits
+  Operands kept_;                                     ///< undefined where weights are in four bits
+  Float8Rows rows_, columns_;                         ///< undefined but where they are in eight
   std::vector<std::pair<uint64_t, int64_t>> stamps_;  ///< of the adapters in it
 };
 

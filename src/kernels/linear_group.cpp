@@ -113,7 +113,7 @@ std::vector<Tensor> LinearGroup::inputs() const {
 }
 
 int64_t LinearGroup::spare() const {
-  return border_ ? border_->rank() : 0;
+  return border_ ? border_->spare() : 0;
 }
 
 bool LinearGroup::any_needs(Input input) const {
@@ -214,7 +214,6 @@ std::vector<Tensor> LinearGroup::gradients(const Tensor& x) {
   std::vector<Tensor> grads(num_inputs());
   if (border_) {
     gradients_bordered(x, grads);
-    border_grads_ = border_down_ = Tensor();
     return grads;
   }
   for (size_t i = 0; i < parts_.size(); ++i) {

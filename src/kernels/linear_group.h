@@ -25,10 +25,11 @@ class LinearGroup {
   size_t num_inputs() const { return kInputs * parts_.size(); }
   /// Columns that should be free behind x, and behind the gradients of the outputs.
   int64_t spare() const;
+  /// Whether the outputs are neighbouring columns of one matrix, where their gradients should be.
+  bool is_joined() const { return border_ != nullptr; }
 
   /// Outputs for x [N, in]. `needs`, from `first` on: which inputs() will want a gradient. The
-  /// outputs may be neighbouring columns of one matrix; so may their gradients, which may then be
-  /// the same memory.
+  /// gradients of joined outputs may take their memory.
   std::vector<Tensor> forward(const Tensor& x, const std::vector<bool>& needs, size_t first);
   /// Drops what forward() kept, which will run once more before the backward pass.
   void forget() { kept_.clear(), border_down_ = Tensor(); }
@@ -58,7 +59,7 @@ class LinearGroup {
   std::shared_ptr<LinearBorder> border_;
   std::vector<bool> needs_;
   std::vector<Kept> kept_;
-  Tensor border_down_, border_grads_;  ///< x A^T of all parts; outputs' gradients and g B
+  Tensor border_down_, border_dy_, border_gb_;  ///< x A^T, dY and dY sB of all parts
 };
 
 }  // namespace ft

@@ -19,9 +19,11 @@ namespace {
 
 template <typename T>
 Tensor copy_of(const std::vector<T>& values, at::ScalarType dtype, at::Device device) {
-  Tensor host = empty({static_cast<int64_t>(values.size())}, dtype);
+  const auto size = static_cast<int64_t>(values.size());
+  // From pinned memory, which is not used again before it was read, the host goes on at once.
+  const Tensor host = device.is_cuda() ? pinned({size}, dtype) : empty({size}, dtype);
   if (!values.empty()) std::memcpy(host.data_ptr(), values.data(), values.size() * sizeof(T));
-  return device.is_cpu() ? host : host.to(device);
+  return device.is_cpu() ? host : host.to(device, dtype, /*non_blocking=*/true);
 }
 
 }  // namespace

@@ -43,6 +43,12 @@ inline Tensor empty(at::IntArrayRef sizes, at::ScalarType dtype, at::Device devi
 inline Tensor empty_like(const Tensor& x) {
   return empty(x.sizes(), x.scalar_type(), x.device());
 }
+/// Host memory that a GPU reads and writes by itself.
+inline Tensor pinned(at::IntArrayRef sizes, at::ScalarType dtype) {
+  return at::_ops::empty_memory_format::call(c10::fromIntArrayRefSlow(sizes), dtype, std::nullopt,
+                                             at::Device(at::kCPU), /*pin_memory=*/true,
+                                             std::nullopt);
+}
 inline Tensor zeros(at::IntArrayRef sizes, at::ScalarType dtype, at::Device device = at::kCPU) {
   return at::_ops::zeros::call(c10::fromIntArrayRefSlow(sizes), dtype, std::nullopt, device,
                                std::nullopt);

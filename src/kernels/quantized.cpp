@@ -144,6 +144,10 @@ cpu::PackedBlocks packed_blocks(const QuantizedWeight& q) {
 
 void dequantize(const QuantizedWeight& q, const Tensor& w) {
   const at::NoGradGuard guard;
+  if (q.type == kFloat8Type) {
+    w.copy_(q.codes.to(at::kFloat).mul_(q.absmax).to(q.stored));
+    return;
+  }
   if (is_on_cuda(w)) {
     const cpu::PackedBlocks p = packed_blocks(q);
     const cuda::Dequantize call{cuda::dtype_of(w),
@@ -179,7 +183,6 @@ void dequantize(const QuantizedWeight& q, const Tensor& w) {
 Tensor dequantize(const QuantizedWeight& q, at::ScalarType dtype) {
   const at::NoGradGuard guard;
   const Tensor w = ops::empty({q.out, q.in}, dtype, q.codes.device());
-  if (!use_cpu_loops(w) && !is_on_cuda(w)) return plain(q, dtype);
   dequantize(q, w);
   return w;
 }

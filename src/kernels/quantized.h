@@ -11,6 +11,10 @@
 
 namespace ft {
 
+/// Of weights in eight bits (float8.h): codes is float8_e4m3fn [out, in], absmax the scales [out,
+/// 1]; the rest stays empty.
+inline constexpr const char* kFloat8Type = "float8";
+
 /// A matrix [out, in], row-major, cut into blocks without regard to its rows.
 struct QuantizedWeight {
   Tensor codes;              ///< uint8 [ceil(out * in / 2)], two codes a byte, the first one high
@@ -21,7 +25,7 @@ struct QuantizedWeight {
   Tensor code_map;           ///< float32 [16]
   int64_t block_size = 64, nested_block_size = 256;
   int64_t out = 0, in = 0;
-  std::string type;                       ///< nf4 | fp4
+  std::string type;                       ///< nf4 | fp4 | kFloat8Type
   at::ScalarType stored = at::kBFloat16;  ///< the values are rounded to it when dequantised
 };
 

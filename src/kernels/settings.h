@@ -34,6 +34,9 @@ struct AdamwSettings {
   MasterWeights master = MasterWeights::kNone;
   uint64_t rounding_key = 0;  ///< for kStochastic
   int64_t first_element = 0;  ///< where in its tensor a piece begins: the noise is by element
+  /// CUDA only: a number of the device that multiplies the gradient too; where it is NaN nothing is
+  /// updated. Null: none.
+  const double* device_scale = nullptr;
 };
 
 /// AdamwSettings as the float32 numbers an element's update needs:

@@ -129,7 +129,7 @@ std::vector<Tensor> AttentionOp::backward(const Tensor& dy, const Saved& saved) 
   of_attention.tensors.clear();
   dout = Tensor();
   // Where the outputs of the products lie in one matrix their gradients take their places there.
-  const bool in_place = qkv->spare() > 0;
+  const bool in_place = qkv->is_joined();
   const QueriesAndKeys places = !in_place         ? QueriesAndKeys{d[0], d[1]}
                                 : raw.q.defined() ? raw
                                                   : QueriesAndKeys{q, k};
@@ -271,7 +271,7 @@ Tensor final_norm(const Residual& in, const Param* weight, const ModelSpec& spec
   return add_and_norm(in, weight, spec, 0).norm;
 }
 
-void add_borders(Block& b, at::ScalarType dtype) {
+void add_borders(Block& b, at::ScalarType dtype, bool in_float8) {
   const auto border_of = [&](const std::vector<Linear*>& layers) -> std::shared_ptr<LinearBorder> {
     std::vector<LinearPart> parts;
     std::vector<Tensor*> weights;
@@ -288,7 +288,16 @@ void add_borders(Block& b, at::ScalarType dtype) {
     }
     if (!has_adapter) return nullptr;
     for (Linear* layer : layers) layer->weight->is_mapped = false;
-    return std::make_shared<LinearBorder>(parts, weights, dtype);
+    if (!in_float8 || !LinearBorder::can_hold_float8(parts))
+      return std::make_shared<LinearBorder>(parts, weights, dtype);
+    const auto border = LinearBorder::in_float8(parts, dtype);
+    for (size_t i = 0; i < layers.size(); ++i) {
+      Param& weight = *layers[i]->weight;
+      weight.quantized = std::make_shared<QuantizedWeight>(quantized_rows(
+          border->rows(), border->first_out(i), border->out_of(i), weight.value.scalar_type()));
+      weight.value = Tensor();
+    }
+    return border;
   };
   b.qkv_border = border_of({&b.q, &b.k, &b.v});
   b.o_border = border_of({&b.o});

@@ -36,8 +36,9 @@ struct Block {
 /// What is computed again in the backward pass instead of kept ("gradient checkpointing").
 enum class Recompute {
   kNothing,
-  kGateUp,  ///< the outputs of gate and up, the widest of what a block keeps
-  kBlocks,  ///< all of a block but its input
+  kGateUp,   ///< the outputs of gate and up, the widest of what a block keeps
+  kBlocks,   ///< all of a block but its input
+  kOffload,  ///< the same, and the inputs wait in host memory
 };
 
 /// What goes from block to block: x, and the output of the last MLP, which is still to be added,
@@ -62,7 +63,8 @@ Residual run_block(const Block& block, int64_t layer, const Residual& in, const 
 /// The norm after the last block.
 Tensor final_norm(const Residual& in, const Param* weight, const ModelSpec& spec);
 
-/// Moves the frozen weights of adapted layers into borders (kernels/linear_border.h).
-void add_borders(Block& block, at::ScalarType dtype);
+/// Moves the frozen weights of adapted layers into borders (kernels/linear_border.h), in eight bits
+/// where that is wanted and their sizes allow it.
+void add_borders(Block& block, at::ScalarType dtype, bool in_float8);
 
 }  // namespace ft

@@ -7,6 +7,7 @@
 
 #include "base/seed.h"
 #include "kernels/autograd.h"
+#include "kernels/host_stash.h"
 #include "kernels/matrix_unit.h"
 
 namespace ft {
@@ -42,7 +43,9 @@ Tensor Decoder::forward(const Sequence& sequence, bool only_targets) const {
                   .to(x.device(), x.scalar_type()));
   // A recomputed block runs again in the backward pass, when the caller's sequence may be gone.
   const auto kept = std::make_shared<const Sequence>(sequence);
-  const bool blocks_again = recompute == Recompute::kBlocks && at::GradMode::is_enabled();
+  const bool blocks_again = recompute >= Recompute::kBlocks && at::GradMode::is_enabled();
+  const auto stash =
+      recompute == Recompute::kOffload ? std::make_shared<HostStash>(x.device()) : nullptr;
   Residual stream{x};
   for (int64_t layer = 0; layer < spec.num_layers; ++layer) {
     const BlockRun how{recompute, blocks_again, only_targets && layer + 1 == spec.num_layers};
@@ -50,7 +53,9 @@ Tensor Decoder::forward(const Sequence& sequence, bool only_targets) const {
       return run_block(blocks[static_cast<size_t>(layer)], layer, in, *kept, spec, how);
     };
     if (blocks_again) {
-      stream = {ft::recompute([run](const Tensor& in) { return run({in}).x; }, stream.x)};
+      // The last one is wanted again at once.
+      stream = {ft::recompute([run](const Tensor& in) { return run({in}).x; }, stream.x,
+                              layer + 1 < spec.num_layers ? stash : nullptr)};
     } else {
       stream = run(stream);
     }
@@ -65,8 +70,8 @@ Tensor Decoder::logits(const Tensor& h) const {
                   spec.logit_softcap);
 }
 
-void Decoder::add_borders() {
-  for (Block& block : blocks) ft::add_borders(block, dtype);
+void Decoder::add_borders(bool in_float8) {
+  for (Block& block : blocks) ft::add_borders(block, dtype, in_float8);
 }
 
 std::vector<Linear*> Decoder::linears() {

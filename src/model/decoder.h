@@ -32,7 +32,7 @@ struct Decoder {
 
   std::vector<Linear*> linears();
   /// On a GPU, with adapters in place: the frozen weights with these around them, block by block.
-  void add_borders();
+  void add_borders(bool in_float8);
 };
 
 /// Puts a batch (or its bare tokens and positions) on the device.

@@ -53,7 +53,7 @@ std::vector<Launches> launches_of(const RunConfig& config, Recompute recompute, 
                                   int64_t layers) {
   const auto model = outline_of_run(config);
   if (config.method == "qlora") pack_outline(*model, config.quantization);
-  if (config.method != "full") model->decoder.add_borders();
+  if (config.method != "full") model->decoder.add_borders(config.lora.base_dtype == "float8");
   model->decoder.spec.num_layers = layers;
   model->decoder.recompute = recompute;
   Optimizer optimizer(model->params.trainable(), config.train, 0);
@@ -64,8 +64,8 @@ std::vector<Launches> launches_of(const RunConfig& config, Recompute recompute, 
   run_backward(loss);
   ledger.begin("update");
   optimizer.collect();
-  optimizer.square_norm();
-  optimizer.update(1e-4, 1, 1);
+  const Tensor norm = optimizer.gradient_norm();
+  optimizer.update(1e-4, clip_scale(loss, norm, config.train.max_grad_norm), 1);
   return ledger.entries();
 }
 
@@ -73,6 +73,7 @@ struct Ceilings {
   LedgerOptions options;
   double seconds(const Launches& l) const {
     const double rate = l.kind == LaunchKind::kProduct            ? options.tflops
+                        : l.kind == LaunchKind::kFloat8Product    ? options.float8_tflops
                         : l.kind == LaunchKind::kAttentionForward ? options.attention_forward_tflops
                         : l.kind == LaunchKind::kAttentionBackward
                             ? options.attention_backward_tflops

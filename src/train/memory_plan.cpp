@@ -166,10 +166,13 @@ int64_t backward_of_block(const Facts& f) {
   return std::max(mlp, attention);
 }
 
-/// A dense copy of the largest 4-bit weight, which lives while one product uses it.
-int64_t dequantised_bytes(const Facts& f) {
-  if (!f.is_quantised()) return 0;
+/// What lives while one product uses it: a dense copy of the largest 4-bit weight; of a base in
+/// eight bits (two matrices of a byte a weight, which are no more than one in 16 bits) the codes of
+/// the widest operand, the gradients of gate and up.
+int64_t product_bytes(const Facts& f) {
   const ModelSpec& s = f.spec;
+  if (f.is_cuda && f.config.lora.base_dtype == "float8") return f.N * 2 * s.intermediate_size;
+  if (!f.is_quantised()) return 0;
   const int64_t widest = std::max(s.intermediate_size, s.num_heads * s.head_dim);
   return widest * s.hidden_size * f.e;
 }
@@ -222,13 +225,15 @@ int64_t sequence_bytes(const Facts& f) {
 void add_step(const Facts& f, MemoryPlan& plan) {
   const Decoder& d = f.model.decoder;
   const int64_t L = f.spec.num_layers, hidden = f.N * f.spec.hidden_size * f.e;
-  const bool recomputes = f.recompute == Recompute::kBlocks;
+  const bool recomputes = f.recompute >= Recompute::kBlocks;
+  // Of the blocks' inputs: all, or the last, the one at hand and the one on its way.
+  const int64_t inputs = f.recompute == Recompute::kOffload ? std::min<int64_t>(L, 3) : L;
   int64_t one = 0, all = 0;  // of the block that keeps most, of all
   for (const Block& b : d.blocks) {
     one = std::max(one, kept_by_block(f, b));
     all += kept_by_block(f, b);
   }
-  const int64_t kept = sequence_bytes(f) + (recomputes ? L * hidden : all);
+  const int64_t kept = sequence_bytes(f) + (recomputes ? inputs * hidden : all);
   const int64_t again = recomputes ? one - hidden : 0;  // its input is there
   struct Moment {
     int64_t activations, logits, gradients;
@@ -237,7 +242,7 @@ void add_step(const Facts& f, MemoryPlan& plan) {
   const Moment head{
       kept + 3 * hidden, head_bytes(f),
       gradient_bytes(f, true) - (d.head->is_trainable() ? bytes_of(d.head->value) : 0)};
-  const int64_t work = again + backward_of_block(f) + dequantised_bytes(f);
+  const int64_t work = again + backward_of_block(f) + product_bytes(f);
   const Moment last_block{kept + work, 0, gradient_bytes(f, true)};
   // The first block, when all gradients but the embedding's are there; then the embedding's, made
   // as a whole, beside that of a tied head.
@@ -317,16 +322,18 @@ std::optional<Recompute> asked_recompute(const TrainConfig& train) {
   return std::nullopt;
 }
 
-Recompute choose_recompute(const PlanOf& plan, int64_t memory) {
-  for (const Recompute r : {Recompute::kNothing, Recompute::kGateUp})
+Recompute choose_recompute(const PlanOf& plan, int64_t memory, bool is_cuda) {
+  for (const Recompute r : {Recompute::kNothing, Recompute::kGateUp, Recompute::kBlocks})
     if (plan(r).peak() <= memory) return r;
-  return Recompute::kBlocks;
+  return is_cuda ? Recompute::kOffload : Recompute::kBlocks;
 }
 
-Recompute recompute_for(const TrainConfig& train, const PlanOf& plan, int64_t memory) {
+Recompute recompute_for(const TrainConfig& train, const PlanOf& plan, int64_t memory,
+                        bool is_cuda) {
   const auto asked = asked_recompute(train);
-  return asked ? *asked
-               : choose_recompute(plan, static_cast<int64_t>(0.9 * static_cast<double>(memory)));
+  if (!asked)
+    return choose_recompute(plan, static_cast<int64_t>(0.9 * static_cast<double>(memory)), is_cuda);
+  return is_cuda ? *asked : std::min(*asked, Recompute::kBlocks);
 }
 
 MemoryPlan plan_memory(const RunConfig& config, Recompute recompute, Model& outline,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <iterator>
 #include <memory>
 #include <optional>
 
@@ -47,7 +48,9 @@ struct RecomputeName {
 inline constexpr RecomputeName kRecomputes[] = {
     {Recompute::kNothing, "false", "nothing is computed again"},
     {Recompute::kGateUp, "selective", "gate and up are computed again"},
-    {Recompute::kBlocks, "true", "blocks are computed again"}};
+    {Recompute::kBlocks, "true", "blocks are computed again"},
+    {Recompute::kOffload, "offload", "blocks are computed again, from inputs in host memory"}};
+inline constexpr size_t kNumRecomputes = std::size(kRecomputes);
 inline const RecomputeName& recompute_name(Recompute recompute) {
   return kRecomputes[static_cast<size_t>(recompute)];
 }
@@ -55,10 +58,12 @@ inline const RecomputeName& recompute_name(Recompute recompute) {
 /// train.gradient_checkpointing, nullopt for auto.
 std::optional<Recompute> asked_recompute(const TrainConfig& train);
 using PlanOf = std::function<MemoryPlan(Recompute)>;
-/// The least recomputation whose plan stays within `memory` bytes, else all.
-Recompute choose_recompute(const PlanOf& plan, int64_t memory);
-/// What was asked for; for auto what fits a share of 0.9 of the usable `memory`.
-Recompute recompute_for(const TrainConfig& train, const PlanOf& plan, int64_t memory);
+/// The least recomputation whose plan stays within `memory` bytes, else all; on a GPU, whose memory
+/// is not the host's, then from there.
+Recompute choose_recompute(const PlanOf& plan, int64_t memory, bool is_cuda);
+/// What was asked for; for auto what fits a share of 0.9 of the usable `memory`. On a CPU nothing
+/// is offloaded.
+Recompute recompute_for(const TrainConfig& train, const PlanOf& plan, int64_t memory, bool is_cuda);
 
 /// `outline`: outline_of_run(config). `program_bytes`: the program with tokenizer and data but
 /// without a model, as resident_memory() counts it; 0 on CUDA, whose peak is the device's.

@@ -1,5 +1,6 @@
 #include "train/optimizer.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
@@ -124,33 +125,50 @@ void Optimizer::collect() {
   }
 }
 
-Tensor Optimizer::square_norm() const {
+Tensor Optimizer::gradient_norm() const {
   std::vector<Tensor> grads;
   for (const Slot& slot : slots_)
     if (slot.grad.defined()) grads.push_back(slot.grad);
-  return ops::sum_of_squares(grads);
-}
-
-double Optimizer::gradient_norm() const {
-  if (!slots_.empty() && slots_[0].param->value.is_cuda())
-    return std::sqrt(square_norm().item().toDouble());
+  if (!grads.empty() && !grads[0].is_cpu()) return ops::sum_of_squares(grads).sqrt();
   double total = 0;
-  for (const Slot& slot : slots_)
-    if (slot.grad.defined()) total += sum_of_squares(slot.grad);
-  return std::sqrt(total);
+  for (const Tensor& grad : grads) total += sum_of_squares(grad);
+  return ops::full({}, std::sqrt(total), at::kDouble);
 }
 
-void Optimizer::update(double learning_rate, double grad_scale, int64_t step) {
+void Optimizer::update(double learning_rate, const Tensor& grad_scale, int64_t step) {
+  const at::NoGradGuard guard;
   rate_ = learning_rate;
   step_ = step;
-  for (size_t i = 0; i < slots_.size(); ++i)
-    if (slots_[i].grad.defined()) update_slot(i, grad_scale, i + 1);
+  if (!poison_.defined()) poison_ = ops::zeros({}, at::kDouble, grad_scale.device());
+  poison_.add_(grad_scale.mul(0));
+  const Tensor scale = grad_scale.add(poison_);
+  const bool by_kernels = std::ranges::all_of(slots_, [](const Slot& slot) {
+    return !slot.grad.defined() || cuda::has_adamw_kernel(slot.param->value, slot.grad);
+  });
+  // The kernels read it themselves.
+  device_scale_ = by_kernels ? scale : Tensor();
+  grad_scale_ = by_kernels ? 1 : scale.item().toDouble();
+  if (!std::isnan(grad_scale_)) {
+    std::vector<AdamwTensors> plain;  // all at once
+    for (size_t i = 0; i < slots_.size(); ++i) {
+      const Slot& slot = slots_[i];
+      if (!slot.grad.defined()) continue;
+      if (pages_ || staging_ || slot.state[Kind::kExpAvgScale].defined()) {
+        update_slot(i, i + 1);
+      } else {
+        plain.push_back({slot.param->value.detach(), slot.grad, slot.state[Kind::kExpAvg],
+                         slot.state[Kind::kExpAvgSq], slot.state[Kind::kExtra], settings_of(i)});
+      }
+    }
+    adamw(plain);
+  }
   drop_gradients();
 }
 
 void Optimizer::begin_fused(double learning_rate, int64_t step) {
   rate_ = learning_rate;
   step_ = step;
+  grad_scale_ = 1;
   refused_ = nullptr;
   for (Slot& slot : slots_) slot.sum_of_squares = 0;
 }
@@ -162,7 +180,7 @@ void Optimizer::apply_fused(size_t index) {
   slot.param->value.mutable_grad() = Tensor();
   slot.sum_of_squares = sum_of_squares(slot.grad);
   if (!refused_ && !std::isfinite(slot.sum_of_squares)) refused_ = slot.param;
-  if (!refused_) update_slot(index, 1.0, index - 1);  // the backward pass comes from the end
+  if (!refused_) update_slot(index, index - 1);  // the backward pass comes from the end
   slot.grad = Tensor();
 }
 
@@ -172,19 +190,25 @@ double Optimizer::end_fused() {
   return std::sqrt(total);
 }
 
+AdamwSettings Optimizer::settings_of(size_t index) const {
+  const Slot& slot = slots_[index];
+  return {rate_ * slot.param->rate_factor,
+          config_.betas.first,
+          config_.betas.second,
+          config_.eps,
+          slot.decays ? config_.weight_decay : 0.0,
+          step_,
+          grad_scale_,
+          slot.master,
+          mix64(seed(seed_, static_cast<uint64_t>(step_), Stream::kRounding) ^ (index + 1)),
+          0,
+          cpu::data<double>(device_scale_)};
+}
+
 /// Applies the gradient of a slot; `next` is the one that is likely to follow, or none.
-void Optimizer::update_slot(size_t index, double grad_scale, size_t next) {
+void Optimizer::update_slot(size_t index, size_t next) {
   Slot& slot = slots_[index];
-  const AdamwSettings s{
-      rate_ * slot.param->rate_factor,
-      config_.betas.first,
-      config_.betas.second,
-      config_.eps,
-      slot.decays ? config_.weight_decay : 0.0,
-      step_,
-      grad_scale,
-      slot.master,
-      mix64(seed(seed_, static_cast<uint64_t>(step_), Stream::kRounding) ^ (index + 1))};
+  const AdamwSettings s = settings_of(index);
   if (pages_) return update_pieces(slot, s);
   if (!staging_) return update_tensors(slot.param->value.detach(), slot.grad, slot.state, s);
   const StateTensors state = staging_->take(index, slot.state);

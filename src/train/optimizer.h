@@ -25,12 +25,13 @@ class Optimizer {
   /// Takes the gradients that a backward pass left, adding them to those of earlier micro-batches
   /// of the step. A second micro-batch moves bfloat16 gradients into float32 sums.
   void collect();
-  /// L2 norm over all collected gradients.
-  double gradient_norm() const;
-  /// Its square where the gradients are, without waiting for it; on the CPU see gradient_norm().
-  Tensor square_norm() const;
-  /// One AdamW update with gradients times `grad_scale`, then drops them. step counts from 1.
-  void update(double learning_rate, double grad_scale, int64_t step);
+  /// L2 norm over all collected gradients: a float64 scalar on their device, which is not waited
+  /// for.
+  Tensor gradient_norm() const;
+  /// One AdamW update with gradients times `grad_scale`, a float64 scalar on their device, then
+  /// drops them. step counts from 1. Where the scale is NaN nothing is updated, nor by any call
+  /// after it: who reads it later finds everything as it was before.
+  void update(double learning_rate, const Tensor& grad_scale, int64_t step);
   void drop_gradients();
 
   /// train.fused_update: in the backward pass that follows, each gradient is applied as soon as it
@@ -63,7 +64,8 @@ class Optimizer {
     double sum_of_squares = 0;  ///< of a fused update's gradient
   };
   void add_state(Slot& slot);
-  void update_slot(size_t index, double grad_scale, size_t next);
+  AdamwSettings settings_of(size_t index) const;
+  void update_slot(size_t index, size_t next);
   void update_pieces(Slot& slot, AdamwSettings settings);
   void update_tensors(const Tensor& param, const Tensor& grad, const StateTensors& state,
                       const AdamwSettings& settings) const;
@@ -75,6 +77,9 @@ class Optimizer {
   std::optional<PageFile> pages_;
   std::optional<DeviceStaging> staging_;
   Tensor tables_;  ///< of 8-bit states
+  Tensor poison_;  ///< 0, or NaN once a scale was: update()
+  Tensor device_scale_;
+  double grad_scale_ = 1;
   double rate_ = 0;
   int64_t step_ = 0;  ///< what is being applied
   const Param* refused_ = nullptr;

@@ -64,10 +64,7 @@ DeviceStaging::DeviceStaging(at::Device device)
     : device_(device), copies_(cuda_guard().getStreamFromGlobalPool(device)) {}
 
 Tensor DeviceStaging::zeros(at::IntArrayRef sizes, at::ScalarType dtype) {
-  return at::_ops::empty_memory_format::call(c10::fromIntArrayRefSlow(sizes), dtype, std::nullopt,
-                                             at::Device(at::kCPU), /*pin_memory=*/true,
-                                             std::nullopt)
-      .zero_();
+  return ops::pinned(sizes, dtype).zero_();
 }
 
 void DeviceStaging::prefetch(size_t index, const StateTensors& host) {

@@ -73,10 +73,10 @@ const char* name_of(const RunConfig& c) {
 /// One row of the comparison.
 struct Row {
   std::string name;
-  Recompute recompute;                            ///< as asked for, or what auto comes to
-  MemoryPlan plan;                                ///< with that
-  std::array<int64_t, 3> peaks = {};              ///< by Recompute
-  int64_t largest_batch = 0, largest_length = 0;  ///< 0: not even the smallest fits
+  Recompute recompute;                             ///< as asked for, or what auto comes to
+  MemoryPlan plan;                                 ///< with that
+  std::array<int64_t, kNumRecomputes> peaks = {};  ///< by Recompute
+  int64_t largest_batch = 0, largest_length = 0;   ///< 0: not even the smallest fits
 };
 
 struct Target {
@@ -87,7 +87,7 @@ struct Target {
   }
   Recompute choose(const RunConfig& c, Model& outline, const BatchSize& batch) const {
     return recompute_for(
-        c.train, [&](Recompute r) { return plan(c, r, outline, batch); }, memory);
+        c.train, [&](Recompute r) { return plan(c, r, outline, batch); }, memory, device.is_cuda());
   }
 };
 
@@ -112,7 +112,9 @@ Row plan_row(const RunConfig& config, const BatchSize& batch, const Target& targ
   for (const auto& [r, key, text] : kRecomputes)
     row.peaks[static_cast<size_t>(r)] = target.plan(config, r, *outline, batch).peak();
   RunConfig changed = config;
-  const Recompute most = asked_recompute(config.train).value_or(Recompute::kBlocks);
+  const Recompute most =
+      asked_recompute(config.train)
+          .value_or(target.device.is_cuda() ? Recompute::kOffload : Recompute::kBlocks);
   const auto fits = [&] {
     return target.plan(changed, most, *outline, full_batch(changed)).peak() <= target.memory;
   };
@@ -161,13 +163,13 @@ double seconds_per_token(const RunConfig& config, Recompute recompute, const Mod
   const double block = static_cast<double>(s.block_weights()),
                head = static_cast<double>(C * s.vocab_size);
   const double gate_up = static_cast<double>(2 * C * F);
-  const double again = recompute == Recompute::kBlocks   ? 1
+  const double again = recompute >= Recompute::kBlocks   ? 1
                        : recompute == Recompute::kGateUp ? gate_up / block
                                                          : 0;
   const double passes = config.method == "full" ? 3 : 2;
   const double keys = static_cast<double>(batch.document) / 2;
   const double attention =
-      4 * static_cast<double>(q) * keys * (recompute == Recompute::kBlocks ? 4.5 : 3.5);
+      4 * static_cast<double>(q) * keys * (recompute >= Recompute::kBlocks ? 4.5 : 3.5);
   const double total =
       static_cast<double>(s.num_layers) * (2 * block * (passes + again) + attention) +
       2 * head * passes;

@@ -7,6 +7,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "kernels/device.h"
+#include "train/schedule.h"
 #include "train/signals.h"
 #include "train/trainer.h"
 
@@ -107,6 +108,7 @@ void Trainer::save_now(bool goes_on) {
 
 int Trainer::end_by_signal() {
   const int signal = StopSignals::received();
+  complete();
   progress_.pause();
   if (state_.step > 0) save_now();  // before the first step there is nothing to go on from
   log_info("stopped by signal ", signal, " after step ", state_.step, "; go on with --resume");
@@ -123,13 +125,18 @@ std::optional<LoadedStep> Trainer::load_step() {
   }
 }
 
-StepResult Trainer::take_step(const std::vector<Batch>& batches, double rate) {
+StepContext Trainer::step_context() {
+  return {*session_.model, session_.adapters ? &*session_.adapters : nullptr, *optimizer_, config_};
+}
+
+void Trainer::begin(LoadedStep step) {
+  const double rate = learning_rate_at(config_.train, peak_rate_, begun(), num_steps_);
+  const auto start = std::chrono::steady_clock::now();
   try {
-    return train_step(
-        {*session_.model, session_.adapters ? &*session_.adapters : nullptr, *optimizer_, config_},
-        batches, state_.step, rate);
+    StepInFlight begun_step = begin_step(step_context(), step.batches, begun(), rate);
+    in_flight_.push_back({std::move(begun_step), std::move(step), rate, start});
   } catch (const Error& e) {
-    stop_at_error(e, batches);
+    stop_at_error(e, step.batches);
   } catch (const std::bad_alloc&) {
     stop_without_memory();
   } catch (const c10::OutOfMemoryError&) {
@@ -138,6 +145,7 @@ StepResult Trainer::take_step(const std::vector<Batch>& batches, double rate) {
 }
 
 void Trainer::stop_at_error(const Error& e, const std::vector<Batch>& batches) {
+  complete();  // the state to save has them in it
   progress_.pause();
   std::string what = e.what();
   if (!batches.empty())
@@ -158,6 +166,7 @@ void Trainer::stop_at_error(const Error& e, const std::vector<Batch>& batches) {
 
 /// The update may have begun: the state in memory is not saved.
 void Trainer::stop_without_memory() {
+  complete();
   progress_.pause();
   checkpoints_->wait();
   const std::string last = saved_step_ < 0 ? "there is no checkpoint yet"

@@ -38,21 +38,32 @@ uint64_t noise_key(const RunConfig& config, int64_t index, uint64_t micro) {
 
 }  // namespace
 
-StepResult train_step(const StepContext& c, const std::vector<Batch>& batches, int64_t index,
-                      double learning_rate) {
-  StepResult result;
+Tensor clip_scale(const Tensor& loss, const Tensor& norm, double max_norm) {
+  const at::NoGradGuard guard;
+  const Tensor nothing = norm.add(loss).mul(0);  // or NaN
+  if (max_norm <= 0) return nothing.add(1);
+  return ops::full({}, max_norm, at::kDouble, norm.device())
+      .div(norm.add(1e-6))
+      .clamp_max(1)
+      .add(nothing);
+}
+
+StepInFlight begin_step(const StepContext& c, const std::vector<Batch>& batches, int64_t index,
+                        double learning_rate) {
+  StepInFlight step{.index = index, .counts = {}, .numbers = {}};
   // 1. Count the targets of the whole step: every micro-batch is divided by the same number.
   for (const Batch& batch : batches) {
-    result.tokens += batch.num_tokens();
-    result.targets += batch.num_targets();
+    step.counts.tokens += batch.num_tokens();
+    step.counts.targets += batch.num_targets();
   }
-  if (result.targets == 0)
+  if (step.counts.targets == 0)
     fail(Code::kRun, "step ", index + 1, ": no token to train on in its batches");
   // 2. Forward and backward, micro-batch by micro-batch.
-  const double share = 1.0 / static_cast<double>(result.targets);
+  const double share = 1.0 / static_cast<double>(step.counts.targets);
   const bool is_fused = c.config.train.fused_update;
   FT_INVARIANT(!is_fused || batches.size() == 1);
   uint64_t micro = 0;
+  std::vector<Tensor> losses;
   for (const Batch& batch : batches) {
     const uint64_t step_key =
         seed(static_cast<uint64_t>(c.config.seed), static_cast<uint64_t>(index), Stream::kDropout);
@@ -62,31 +73,51 @@ StepResult train_step(const StepContext& c, const std::vector<Batch>& batches, i
       const ProfileScope phase("forward", true);
       return sft_loss(c.model, batch);
     }();
+    losses.push_back(loss.detach().to(at::kDouble));
     const ProfileScope phase("backward", true);
     if (is_fused) {  // of one micro-batch: its loss is that of the step, and must be known now
-      result.loss = loss.item().toDouble() * share;
-      if (!std::isfinite(result.loss)) refuse(result, index, c.optimizer);
+      if (const double value = losses[0].item().toDouble(); !std::isfinite(value)) {
+        step.counts.loss = value * share;
+        refuse(step.counts, index, c.optimizer);
+      }
       c.optimizer.begin_fused(learning_rate, index + 1);
     }
     run_backward(loss.mul(share));
-    if (is_fused) continue;
-    c.optimizer.collect();
-    result.loss += loss.item().toDouble() * share;
+    if (!is_fused) c.optimizer.collect();
   }
   set_dropout(c.adapters, 0);
   c.model.decoder.noise_key = 0;
   const ProfileScope phase("optimizer", true);
-  // 3. Norm of the whole gradient; refuse what is not finite.
-  result.grad_norm = is_fused ? c.optimizer.end_fused() : c.optimizer.gradient_norm();
+  // 3. Clip by the norm of the whole gradient and update, unless a number is not finite.
+  if (is_fused) {
+    losses.push_back(ops::full({}, c.optimizer.end_fused(), at::kDouble, losses[0].device()));
+  } else {
+    Tensor loss = losses[0];
+    for (size_t i = 1; i < losses.size(); ++i) loss = loss.add(losses[i]);
+    losses.push_back(c.optimizer.gradient_norm());
+    c.optimizer.update(learning_rate, clip_scale(loss, losses.back(), c.config.train.max_grad_norm),
+                       index + 1);
+    if (c.adapters) ++c.adapters->state->num_updates;
+  }
+  step.numbers = OnTheWay(losses);
+  return step;
+}
+
+StepResult finish_step(const StepContext& c, StepInFlight& step) {
+  const std::vector<double> numbers = step.numbers.wait();
+  StepResult result = step.counts;
+  const double share = 1.0 / static_cast<double>(result.targets);
+  for (size_t i = 0; i + 1 < numbers.size(); ++i) result.loss += numbers[i] * share;
+  result.grad_norm = numbers.back();
   if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm))
-    refuse(result, index, c.optimizer);
-  if (is_fused) return result;
-  // 4. Clip (torch: at most max / (norm + 1e-6)) and update.
-  const double limit = c.config.train.max_grad_norm;
-  const double scale = limit > 0 ? std::min(1.0, limit / (result.grad_norm + 1e-6)) : 1.0;
-  c.optimizer.update(learning_rate, scale, index + 1);
-  if (c.adapters) ++c.adapters->state->num_updates;
+    refuse(result, step.index, c.optimizer);
   return result;
+}
+
+StepResult train_step(const StepContext& c, const std::vector<Batch>& batches, int64_t index,
+                      double learning_rate) {
+  StepInFlight step = begin_step(c, batches, index, learning_rate);
+  return finish_step(c, step);
 }
 
 }  // namespace ft

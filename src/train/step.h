@@ -5,6 +5,7 @@
 
 #include "adapters/adapters.h"
 #include "data/batch.h"
+#include "kernels/on_the_way.h"
 #include "train/optimizer.h"
 
 namespace ft {
@@ -23,11 +24,26 @@ struct StepContext {
   const RunConfig& config;
 };
 
+/// A step that the device may still be at.
+struct StepInFlight {
+  int64_t index = 0;
+  StepResult counts;  ///< its tokens and targets
+  OnTheWay numbers;   ///< the loss of each micro-batch, the norm
+};
 /// Forward and backward over the micro-batches of step `index` (from 0), clip, update with
-/// `learning_rate`. A loss or norm that is not finite leaves the weights as they were and throws
-/// Error (run); with train.fused_update a gradient that is not finite comes after updates of other
-/// tensors (Optimizer::refused()).
+/// `learning_rate`: a GPU's work is queued and not waited for.
+StepInFlight begin_step(const StepContext& context, const std::vector<Batch>& batches,
+                        int64_t index, double learning_rate);
+/// Its numbers, when they are there. A loss or norm that is not finite leaves the weights as they
+/// were, whatever was begun since, and throws Error (run); with train.fused_update a gradient that
+/// is not finite comes after updates of other tensors (Optimizer::refused()).
+StepResult finish_step(const StepContext& context, StepInFlight& step);
+/// Both.
 StepResult train_step(const StepContext& context, const std::vector<Batch>& batches, int64_t index,
                       double learning_rate);
+
+/// What gradients are multiplied with (torch: at most max_norm / (norm + 1e-6); 0: no limit),
+/// float64 on the device of norm; NaN where the loss or the norm is not finite.
+Tensor clip_scale(const Tensor& loss, const Tensor& norm, double max_norm);
 
 }  // namespace ft

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "finetune/run.h"
 #include "kernels/device.h"
+#include "kernels/float8.h"
 #include "train/evaluate.h"
 #include "train/fingerprint.h"
 #include "train/memory_plan.h"
@@ -31,10 +32,10 @@ double seconds_since(Clock::time_point start) {
 
 }  // namespace
 
-Trainer::Trainer(RunConfig config, bool resume, uint64_t window_bytes)
+Trainer::Trainer(RunConfig config, bool resume, const TrainerOptions& options)
     : config_(std::move(config)),
       resume_(resume),
-      window_bytes_(window_bytes),
+      options_(options),
       output_(config_.output_dir),
       peak_rate_(config_.train.learning_rate.value()) {}
 
@@ -45,7 +46,7 @@ void Trainer::prepare_data() {
   take_inputs(files);
   DataContext context = session_.data_context(config_.data);
   context.keep_texts = false;
-  loader_.emplace(std::move(rows.train), context, config_, state_.data, window_bytes_);
+  loader_.emplace(std::move(rows.train), context, config_, state_.data, options_.window_bytes);
   state_.data = loader_->start();
   num_steps_ = loader_->num_steps();
   if (rows.eval.empty()) return;
@@ -79,7 +80,8 @@ void Trainer::plan_run() {
   const auto plan = [&](Recompute recompute) {
     return plan_memory(config_, recompute, *outline, batch, model.device.is_cuda(), program);
   };
-  model.decoder.recompute = recompute_for(config_.train, plan, usable_memory(model.device));
+  model.decoder.recompute =
+      recompute_for(config_.train, plan, usable_memory(model.device), model.device.is_cuda());
   planned_bytes_ = plan(model.decoder.recompute).peak();
 }
 
@@ -100,6 +102,17 @@ void Trainer::prepare_model() {
   if (session_.adapters && config_.lora.plus_ratio)
     for (Param* p : session_.adapters->params)
       if (p->name.ends_with(".lora_B.weight")) p->rate_factor = *config_.lora.plus_ratio;
+}
+
+void Trainer::arrange_base() {
+  Model& model = *session_.model;
+  bool in_float8 = config_.lora.base_dtype == "float8";
+  if (in_float8 && !has_float8(model.device)) {
+    log_warning("lora.base_dtype: float8 needs a GPU of compute capability 8.9 or later, not ",
+                device_text(model.device), ": the frozen layers multiply in ", config_.dtype);
+    in_float8 = false;
+  }
+  if (session_.adapters && model.device.is_cuda()) model.decoder.add_borders(in_float8);
 }
 
 void Trainer::report_start() {
@@ -164,7 +177,7 @@ int Trainer::run() {
   prepare_data();
   plan_run();
   prepare_model();
-  if (session_.adapters && session_.model->device.is_cuda()) session_.model->decoder.add_borders();
+  arrange_base();
   make_folders(output_);
   if (!lock) occupy();
   optimizer_.emplace(session_.model->params.trainable(), config_.train,
@@ -188,9 +201,7 @@ bool Trainer::is_estimate() const {
   return loader_->num_windows() > 1 && config_.train.max_steps != num_steps_;
 }
 
-bool Trainer::is_evaluation_step() const {
-  if (is_last_step_) return true;
-  const int64_t done = state_.step;
+bool Trainer::is_evaluation_step(int64_t done) const {
   if (config_.eval.every_steps) return done % *config_.eval.every_steps == 0;
   const int64_t parts = config_.eval.evaluations + 1;
   // Evaluation i of E falls on step round(i * steps / (E + 1)); two on the same step are one.
@@ -199,40 +210,41 @@ bool Trainer::is_evaluation_step() const {
   return false;
 }
 
+bool Trainer::is_save_step(int64_t done) const {
+  return config_.save.every_steps ? done % *config_.save.every_steps == 0
+                                  : is_evaluation_step(done);
+}
+
 int Trainer::loop() {
-  const auto start = Clock::now();
-  const double seconds_before = state_.seconds;
+  loop_start_ = Clock::now();
+  seconds_before_ = state_.seconds;
   StepProfiler profiler(config_.train.profile_steps, session_.model->device, output_);
   loader_->begin();
   if ((state_.step == 0 || state_.owes_evaluation) && !eval_.empty()) evaluate_now();
   bool stopped_early = has_stopped_improving();
   if (StopSignals::received()) return end_by_signal();
-  const auto is_at_end = [&] {
-    return config_.train.max_steps && state_.step >= *config_.train.max_steps;
-  };
-  while (!is_at_end() && !stopped_early) {
+  // A GPU is given the next step before the numbers of this one are read.
+  const bool runs_ahead =
+      options_.runs_ahead || (session_.model->device.is_cuda() && !config_.train.fused_update &&
+                              config_.train.profile_steps == 0);
+  while (begun() < config_.train.max_steps.value_or(INT64_MAX) && !stopped_early) {
     profiler.begin_step();
-    const auto step_start = Clock::now();
-    const double rate = learning_rate_at(config_.train, peak_rate_, state_.step, num_steps_);
     std::optional<LoadedStep> step;
     {
       const ProfileScope phase("data", true);
       step = load_step();
     }
     if (!step) break;
-    const StepResult result = take_step(step->batches, rate);
+    is_last_step_ = step->is_last || begun() + 1 == config_.train.max_steps;
+    begin(std::move(*step));
+    const bool is_due = is_last_step_ || is_evaluation_step(begun());
+    const bool saves = is_save_step(begun()) || (is_last_step_ && !config_.save.every_steps) ||
+                       StopSignals::take_save_request();
+    const bool stands = !runs_ahead || is_due || saves || StopSignals::received();
+    complete(stands ? 0 : 1);
     profiler.end_step();
-    ++state_.step;
-    state_.data = step->after;
-    is_last_step_ = step->is_last || is_at_end();
-    state_.tokens += result.tokens;
-    record(result, rate, seconds_since(step_start));
-    state_.seconds = seconds_before + seconds_since(start);
-    const bool is_due = is_evaluation_step();
     if (is_due && !eval_.empty()) stopped_early = evaluate_now();
-    const bool saves =
-        config_.save.every_steps ? state_.step % *config_.save.every_steps == 0 : is_due;
-    if (saves || StopSignals::take_save_request()) save_now(/*goes_on=*/true);
+    if (saves) save_now(/*goes_on=*/true);
     checkpoints_->check();
     if (StopSignals::received()) return end_by_signal();
   }
@@ -252,6 +264,31 @@ int Trainer::loop() {
   return 0;
 }
 
+void Trainer::complete(size_t left) {
+  while (in_flight_.size() > left) complete_oldest();
+}
+
+void Trainer::complete_oldest() {
+  const StepResult result = [&] {
+    InFlight& oldest = in_flight_.front();
+    try {
+      return finish_step(step_context(), oldest.step);
+    } catch (const Error& e) {
+      const std::vector<Batch> batches = std::move(oldest.data.batches);
+      in_flight_.clear();  // what was begun since has changed nothing
+      stop_at_error(e, batches);
+    }
+  }();
+  const InFlight done = std::move(in_flight_.front());
+  in_flight_.pop_front();
+  ++state_.step;
+  state_.data = done.data.after;
+  state_.tokens += result.tokens;
+  record(result, done.learning_rate, seconds_since(std::max(done.start, last_end_)));
+  last_end_ = Clock::now();
+  state_.seconds = seconds_before_ + seconds_since(loop_start_);
+}
+
 void Trainer::record(const StepResult& r, double learning_rate, double seconds) {
   const double rate = static_cast<double>(r.tokens) / seconds;
   const int64_t memory = peak_memory(session_.model->device);
@@ -267,12 +304,13 @@ void Trainer::record(const StepResult& r, double learning_rate, double seconds) 
                                {"step_seconds", seconds},
                                {"memory_bytes", memory}});
   run_seconds_ += seconds;
-  if (state_.step % config_.log.every_steps != 0 && !is_last_step_) return;
-  const int64_t steps = is_last_step_ ? state_.step : std::max(num_steps_, state_.step);
+  const bool is_last = is_last_step_ && in_flight_.empty();
+  if (state_.step % config_.log.every_steps != 0 && !is_last) return;
+  const int64_t steps = is_last ? state_.step : std::max(num_steps_, state_.step);
   const double left = run_seconds_ / static_cast<double>(state_.step - resumed_step_) *
                       static_cast<double>(steps - state_.step);
-  progress_.show({state_.step, steps, is_estimate() && !is_last_step_, r.loss, learning_rate, rate,
-                  memory, left});
+  progress_.show(
+      {state_.step, steps, is_estimate() && !is_last, r.loss, learning_rate, rate, memory, left});
 }
 
 bool Trainer::evaluate_now() {

@@ -2,6 +2,9 @@
 // each step is a line in it.
 #pragma once
 
+#include <chrono>
+#include <deque>
+
 #include "data/loader.h"
 #include "finetune/error.h"
 #include "infer/session.h"
@@ -11,10 +14,16 @@
 
 namespace ft {
 
+/// What the tests set otherwise.
+struct TrainerOptions {
+  uint64_t window_bytes = kWindowBytes;
+  bool runs_ahead = false;  ///< on a CPU too
+};
+
 class Trainer {
  public:
   /// train.learning_rate is a number here.
-  Trainer(RunConfig config, bool resume, uint64_t window_bytes = kWindowBytes);
+  Trainer(RunConfig config, bool resume, const TrainerOptions& options = {});
   ~Trainer() = default;
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;
@@ -23,6 +32,7 @@ class Trainer {
 
  private:
   void prepare_model();
+  void arrange_base();
   void prepare_data();
   /// Predicts the peak, which finish() compares with what was measured.
   void plan_run();
@@ -36,13 +46,23 @@ class Trainer {
   /// Warns when the disk has no room for what the run will leave.
   void check_space() const;
   std::optional<LoadedStep> load_step();
-  StepResult take_step(const std::vector<Batch>& batches, double rate);
+  /// Puts the step behind those in flight.
+  void begin(LoadedStep step);
+  /// Waits for the steps in flight but the newest `left`, and takes them into the run's state.
+  void complete(size_t left = 0);
+  void complete_oldest();
+  StepContext step_context();
+  /// Where the run stands with the steps in flight.
+  int64_t begun() const { return state_.step + static_cast<int64_t>(in_flight_.size()); }
   /// `batches`: of the step that failed, none when the data did.
   [[noreturn]] void stop_at_error(const Error& error, const std::vector<Batch>& batches);
   [[noreturn]] void stop_without_memory();
   int loop();
   int end_by_signal();
   void record(const StepResult& result, double learning_rate, double seconds);
+  /// Whether step `done` (from 1) is one to evaluate after, and whether one to save after.
+  bool is_evaluation_step(int64_t done) const;
+  bool is_save_step(int64_t done) const;
   /// Returns true when early stopping says so.
   bool evaluate_now();
   bool has_stopped_improving() const;
@@ -53,11 +73,10 @@ class Trainer {
   void write_samples();
   /// Whether num_steps_ is one.
   bool is_estimate() const;
-  bool is_evaluation_step() const;
 
   RunConfig config_;
   bool resume_;
-  uint64_t window_bytes_;
+  TrainerOptions options_;
   std::filesystem::path output_;
   std::optional<std::filesystem::path> checkpoint_;  ///< to resume from
   Session session_;
@@ -69,10 +88,19 @@ class Trainer {
   std::optional<MetricsFile> metrics_;
   ProgressLine progress_;
   TrainState state_;
-  bool is_last_step_ = false;  ///< of the run, of the step before
+  /// A step that was begun and whose numbers are not known yet.
+  struct InFlight {
+    StepInFlight step;
+    LoadedStep data;
+    double learning_rate;
+    std::chrono::steady_clock::time_point start;
+  };
+  std::deque<InFlight> in_flight_;
+  std::chrono::steady_clock::time_point loop_start_, last_end_;
+  bool is_last_step_ = false;  ///< of the run: the newest one begun
   int64_t num_steps_ = 0;      ///< with several windows an estimate
   int64_t saved_step_ = -1, resumed_step_ = 0, planned_bytes_ = 0;
-  double peak_rate_, run_seconds_ = 0;
+  double peak_rate_, run_seconds_ = 0, seconds_before_ = 0;
 };
 
 }  // namespace ft

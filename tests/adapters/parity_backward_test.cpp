@@ -23,7 +23,8 @@ std::vector<Run> backward_runs() {
   for (const std::string& name : parity_cases(
            "C_backward", {"dora_llama", "full_gemma3", "full_llama", "lora_gemma3", "lora_llama",
                           "lora_modules_to_save_llama", "lora_qv_llama", "rslora_llama31"}))
-    for (const Recompute recompute : {Recompute::kNothing, Recompute::kGateUp, Recompute::kBlocks})
+    for (const Recompute recompute :
+         {Recompute::kNothing, Recompute::kGateUp, Recompute::kBlocks, Recompute::kOffload})
       runs.push_back({name, recompute});
   return runs;
 }
@@ -37,7 +38,8 @@ void BackwardParity::check_gradients(at::Device device) const {
   if (fs::exists(folder / "adapter")) {
     load_adapter(*model, folder / "adapter");
     if (device.is_cuda())  // as the trainer does
-      for (Block& block : model->decoder.blocks) add_borders(block, model->decoder.dtype);
+      for (Block& block : model->decoder.blocks)
+        add_borders(block, model->decoder.dtype, /*in_float8=*/false);
   } else {
     for (Param& p : model->params.all()) p.train();
   }
@@ -62,7 +64,8 @@ TEST_P(BackwardParity, CudaGradients) {
 INSTANTIATE_TEST_SUITE_P(Cases, BackwardParity, testing::ValuesIn(backward_runs()),
                          [](const auto& run) {
                            return run.param.name +
-                                  (run.param.recompute == Recompute::kBlocks   ? "_recompute"
+                                  (run.param.recompute == Recompute::kOffload  ? "_offload"
+                                   : run.param.recompute == Recompute::kBlocks ? "_recompute"
                                    : run.param.recompute == Recompute::kGateUp ? "_selective"
                                                                                : "");
                          });

@@ -58,6 +58,20 @@ TEST(TrainNumbers, RecomputingActivationsDoesNotChangeLosses) {
   }
 }
 
+TEST(TrainNumbers, ABaseInEightBitsNeedsACardThatHasThem) {
+  const TestFolder work;
+  TinyRun run(work);
+  run.set("dtype", "bfloat16").set("train.max_steps", "2").set("device", "cpu");
+  const auto plain = lines_of(run.output("plain").train(), "train");
+  run.output("float8").set("lora.base_dtype", "float8");
+  const Outcome outcome = run_ok(run.args());
+  EXPECT_NE(outcome.err.find("lora.base_dtype: float8 needs a GPU of compute capability 8.9"),
+            std::string::npos)
+      << outcome.err;
+  EXPECT_EQ(numbers(lines_of(read_json_lines(run.out() / "metrics.jsonl"), "train"), "loss"),
+            numbers(plain, "loss"));
+}
+
 TEST(TrainNumbers, AutoMayRecomputeAnythingWithoutChangingABit) {
   for (const char* method : {"lora", "full"}) {
     const TestFolder work;

@@ -35,6 +35,7 @@ const std::vector<std::string> kInterface = {"model",
                                              "lora.init",
                                              "lora.plus_ratio",
                                              "lora.bias",
+                                             "lora.base_dtype",
                                              "lora.rank_pattern",
                                              "lora.alpha_pattern",
                                              "lora.modules_to_save",
@@ -228,6 +229,14 @@ RunConfig random_config(std::mt19937_64& random) {
   config.quantization.block_size = 64 << random() % 7;
   if (config.method == "lora") config.quantization = {};
   config.lora.init = "gaussian";
+  if (config.lora.base_dtype == "float8") {
+    config.method = "lora";
+    config.quantization = {};
+    config.dtype = "bfloat16";
+    config.kernels = "auto";
+    config.lora.use_dora = false;
+    config.lora.dropout = 0;
+  }
   config.train.fused_update = config.train.fused_update && random() % 2 == 0;
   if (config.train.fused_update) {
     config.train.gradient_accumulation_steps = 1;

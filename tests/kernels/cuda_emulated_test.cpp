@@ -3,6 +3,7 @@
 #include "kernels/adamw8bit_cases.h"
 #include "kernels/compare.h"
 #include "kernels/emulate/emulated.h"
+#include "kernels/float8.h"
 #include "kernels/kernels.h"
 
 namespace ft {
@@ -321,18 +322,19 @@ TEST(CudaEmulated, BorderOfAdapters) {
     const auto launch = [&] {
       const Tensor m = ops::full({out + rank, in + rank}, NAN, dtype);
       m.narrow(0, 0, out).narrow(1, 0, in).copy_(weights);
+      m.narrow(0, out, rank).narrow(1, in, rank).zero_();  // the corner is nobody's
       emulated::Border p{.dtype = dtype_of(m),
                          .adapter_dtype = emulated::Dtype::kFloat32,
                          .parts = 3,
                          .in = in,
                          .out = out,
-                         .stride = in + rank,
                          .outs = {outs[0], outs[1], outs[2]},
                          .ranks = {ranks[0], ranks[1], ranks[2]},
                          .a = {data(a1), nullptr, data(a3)},
                          .b = {data(b1), nullptr, data(b3)},
                          .scales = {0.5f, 1.0f, 2.0f},
-                         .matrix = data(m)};
+                         .a_to = rows(m.narrow(0, out, rank)),
+                         .b_to = {data(m.narrow(1, in, rank)), m.stride(0)}};
       EXPECT_EQ(emulated::border(p, {}), cudaSuccess);
       return std::vector<Tensor>{m};
     };
@@ -344,6 +346,35 @@ TEST(CudaEmulated, BorderOfAdapters) {
     wanted.narrow(0, 8, 9).narrow(1, in + 4, 2).copy_(b3.mul(2));
     EXPECT_TRUE(same_bits(in_both_orders(launch)[0], wanted));
   }
+}
+
+TEST(CudaEmulated, ToFloat8) {
+  for (const at::ScalarType dtype : kDtypes)
+    for (const auto& [count, width] : {std::pair<int64_t, int64_t>{3, 16}, {5, 48}, {2, 4112}}) {
+      SCOPED_TRACE(testing::Message() << toString(dtype) << ", " << count << " x " << width);
+      const Tensor x = spaced(normal({count, width}, 7).mul(30)).to(dtype);
+      x[0].zero_();
+      x[1][width - 1] = INFINITY;
+      const Float8Rows wanted = to_float8(x);
+      const auto launch = [&] {
+        const Tensor codes = ops::full({count, width}, 1, at::kFloat).to(at::kFloat8_e4m3fn),
+                     scales = ops::full({count, 1}, NAN, at::kFloat);
+        EXPECT_EQ(emulated::to_float8({.dtype = dtype_of(x),
+                                       .rows = count,
+                                       .width = width,
+                                       .x = rows(x),
+                                       .most = 448,
+                                       .least_scale = 0x1p-100f,
+                                       .codes = data<uint8_t>(codes),
+                                       .scales = data<float>(scales)},
+                                      {}),
+                  cudaSuccess);
+        return std::vector<Tensor>{codes, scales};
+      };
+      const auto made = in_both_orders(launch);
+      EXPECT_TRUE(same_bits(made[0], wanted.codes));
+      EXPECT_TRUE(same_bits(made[1], wanted.scales));
+    }
 }
 
 Tensor some_targets(int64_t rows, int64_t width) {
@@ -402,26 +433,33 @@ TEST(CudaEmulated, CrossEntropyOfExtremeRows) {
   for (int64_t i = 0; i < 5; ++i) EXPECT_EQ(losses[i].item().toBool(), wanted[i]) << "row " << i;
 }
 
+emulated::Adamw adamw_arguments(const Tensor& param, const Tensor& grad, float* m, float* v,
+                                const Tensor& extra, const AdamwSettings& s) {
+  return {dtype_of(param),
+          dtype_of(grad),
+          param.numel(),
+          data(param),
+          data(grad),
+          m,
+          v,
+          data(extra),
+          s.master,
+          adamw_factors(s),
+          s.rounding_key,
+          s.first_element,
+          s.device_scale};
+}
+
 class CudaEmulatedAdamw : public testing::TestWithParam<AdamwCase> {};
 
 TEST_P(CudaEmulatedAdamw, AsPlain) {
-  const GridLimit limit(3);
   const AdamwUpdate launch = [](const AdamwState& t, const Tensor& g, const AdamwSettings& s) {
-    const emulated::Adamw p{dtype_of(t.param),
-                            dtype_of(g),
-                            t.param.numel(),
-                            data(t.param),
-                            data(g),
-                            data<float>(t.exp_avg),
-                            data<float>(t.exp_avg_sq),
-                            data(t.extra),
-                            s.master,
-                            adamw_factors(s),
-                            s.rounding_key,
-                            s.first_element};
-    EXPECT_EQ(emulated::adamw(p, {}), cudaSuccess);
+    emulated::AdamwMany call{.tensors = 1, .of = {}};
+    call.of[0] =
+        adamw_arguments(t.param, g, data<float>(t.exp_avg), data<float>(t.exp_avg_sq), t.extra, s);
+    EXPECT_EQ(emulated::adamw(call, {}), cudaSuccess);
   };
-  for (const int64_t n : {1, 255, 256, 2051}) {
+  for (const int64_t n : {1, 255, 256, 2051, 16385}) {
     SCOPED_TRACE(n);
     const auto fused = in_both_orders([&] { return three_steps(GetParam(), n, launch).tensors(); });
     expect_as_plain_adamw(GetParam(), n, {fused[0], fused[1], fused[2], fused[3]});
@@ -432,11 +470,7 @@ TEST_P(CudaEmulatedAdamw, With8bitMomentsAsPlain) {
   const GridLimit limit(3);
   const Adamw8bitUpdate launch = [](const Adamw8bitState& t, const Tensor& g,
                                     const AdamwSettings& s) {
-    const emulated::Adamw weights{dtype_of(t.param), dtype_of(g),    t.param.numel(),
-                                  data(t.param),     data(g),        nullptr,
-                                  nullptr,           data(t.extra),  s.master,
-                                  adamw_factors(s),  s.rounding_key, s.first_element};
-    const emulated::Adamw8bit p{weights,
+    const emulated::Adamw8bit p{adamw_arguments(t.param, g, nullptr, nullptr, t.extra, s),
                                 data<uint8_t>(t.moments.exp_avg),
                                 data<uint8_t>(t.moments.exp_avg_sq),
                                 data<float>(t.moments.exp_avg_scale),
@@ -453,6 +487,60 @@ TEST_P(CudaEmulatedAdamw, With8bitMomentsAsPlain) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, CudaEmulatedAdamw, testing::ValuesIn(kAdamwCases), adamw_case_name);
+
+/// Weight and moments of tensors of different sizes after a step in one launch.
+std::vector<Tensor> update_many(const std::vector<int64_t>& sizes, const double* device_scale) {
+  std::vector<Tensor> all, grads;
+  emulated::AdamwMany call{.tensors = 0, .of = {}};
+  for (const int64_t n : sizes) {
+    const auto place = static_cast<uint64_t>(call.tensors);
+    all.push_back(normal({n}, 2 * place).to(at::kFloat));
+    for (int i = 0; i < 2; ++i) all.push_back(ops::zeros({n}, at::kFloat));
+    grads.push_back(normal({n}, 2 * place + 1).to(at::kFloat));
+    const Tensor* t = &all[3 * place];
+    call.of[call.tensors++] =
+        adamw_arguments(t[0], grads.back(), data<float>(t[1]), data<float>(t[2]), {},
+                        {.learning_rate = 0.1 * static_cast<double>(place + 1),
+                         .beta1 = 0.9,
+                         .beta2 = 0.95,
+                         .eps = 1e-8,
+                         .weight_decay = 0.1,
+                         .step = 1,
+                         .grad_scale = 0.5,
+                         .device_scale = device_scale});
+  }
+  EXPECT_EQ(emulated::adamw(call, {}), cudaSuccess);
+  return all;
+}
+
+TEST(CudaEmulated, AdamwOfManyTensors) {
+  const std::vector<int64_t> sizes = {5, 16384, 1, 40000, 300};
+  const double scale = 0.25, none = NAN;
+  const auto together = in_both_orders([&] { return update_many(sizes, &scale); });
+  const PlainTwins plain;
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    const Tensor param = normal({sizes[i]}, 2 * i).to(at::kFloat),
+                 grad = normal({sizes[i]}, 2 * i + 1).to(at::kFloat),
+                 m = ops::zeros({sizes[i]}, at::kFloat), v = ops::zeros({sizes[i]}, at::kFloat);
+    adamw(param, grad, m, v, {},
+          {.learning_rate = 0.1 * static_cast<double>(i + 1),
+           .beta1 = 0.9,
+           .beta2 = 0.95,
+           .eps = 1e-8,
+           .weight_decay = 0.1,
+           .step = 1,
+           .grad_scale = 0.5 * scale});
+    EXPECT_LT(worst_error(together[3 * i], param.to(at::kDouble)), 1e-6);
+    EXPECT_LT(worst_error(together[3 * i + 1], m.to(at::kDouble)), 1e-7);
+    EXPECT_LT(worst_error(together[3 * i + 2], v.to(at::kDouble)), 1e-7);
+  }
+  // A scale that is no number: nothing is touched.
+  const auto untouched = update_many(sizes, &none);
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    EXPECT_TRUE(same_bits(untouched[3 * i], normal({sizes[i]}, 2 * i).to(at::kFloat)));
+    EXPECT_EQ(untouched[3 * i + 1].abs().sum().item().toDouble(), 0);
+  }
+}
 
 TEST(CudaEmulated, NothingToDoIsNoError) {
   emulated::ResidualNorm norm{};

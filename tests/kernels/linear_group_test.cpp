@@ -2,6 +2,7 @@
 #include "kernels/linear_group.h"
 
 #include "kernels/compare.h"
+#include "kernels/device.h"
 #include "kernels/linear_border.h"
 
 namespace ft {
@@ -126,6 +127,27 @@ TEST_P(LinearGroups, BorderFollowsTheAdapters) {
 INSTANTIATE_TEST_SUITE_P(Dtypes, LinearGroups, testing::Values(at::kFloat, at::kBFloat16),
                          [](const auto& c) { return std::string(toString(c.param)); });
 
+/// Two layers whose sizes eight bits take.
+std::vector<LinearPart> two_wide_parts() {
+  std::vector<LinearPart> parts(2);
+  for (size_t i = 0; i < 2; ++i) {
+    LinearPart& p = parts[i];
+    const int64_t out = i == 0 ? 32 : 48;
+    p.w.dense = normal({out, kIn}, 60 + i).to(at::kBFloat16);
+    p.lora.a = normal({4, kIn}, 70 + i).to(at::kFloat).requires_grad_();
+    p.lora.b = normal({out, 4}, 80 + i).to(at::kFloat).requires_grad_();
+    p.lora.scale = 0.25 * static_cast<double>(i + 1);
+  }
+  return parts;
+}
+
+Tensor value_of(const Float8Rows& x) {
+  return x.codes.to(at::kDouble).mul(x.scales);
+}
+double distance(const Tensor& a, const Tensor& b) {
+  return a.to(at::kDouble).sub(b).norm().item().toDouble() / b.norm().item().toDouble();
+}
+
 TEST(LinearBorder, LeavesAloneWhatItCannotTake) {
   auto parts = three_parts(at::kFloat);
   const auto border = border_of(parts, at::kFloat);
@@ -135,6 +157,69 @@ TEST(LinearBorder, LeavesAloneWhatItCannotTake) {
   trained[1].w.dense = parts[1].w.dense.clone().requires_grad_();
   dora[2].magnitude = normal({kOuts[2]}, 1);
   for (const auto& other : {dropped, trained, dora}) EXPECT_FALSE(border->takes(other));
+  auto odd = two_wide_parts();
+  odd[0].w.dense = normal({33, kIn}, 1).to(at::kBFloat16);
+  EXPECT_FALSE(LinearBorder::can_hold_float8(odd));
+}
+
+TEST(LinearBorder, MultipliesInFloat8) {
+  auto parts = two_wide_parts();
+  ASSERT_TRUE(LinearBorder::can_hold_float8(parts));
+  const Tensor w = ops::cat({parts[0].w.dense, parts[1].w.dense}).to(at::kDouble);
+  const auto border = LinearBorder::in_float8(parts, at::kBFloat16);
+  for (size_t i = 0; i < 2; ++i)
+    parts[i].w = {Tensor(),
+                  std::make_shared<QuantizedWeight>(quantized_rows(
+                      border->rows(), border->first_out(i), border->out_of(i), at::kBFloat16))};
+  ASSERT_TRUE(border->takes(parts));
+  const Tensor x = normal({kRows, kIn}, 1).to(at::kBFloat16);
+  std::vector<Tensor> dys;
+  for (size_t i = 0; i < 2; ++i)
+    dys.push_back(normal({kRows, border->out_of(i)}, 90 + i).to(at::kBFloat16));
+  LinearGroup group(parts, border);
+  EXPECT_EQ(group.spare(), 0);
+  EXPECT_TRUE(group.is_joined());
+  std::vector<bool> needs;
+  for (const Tensor& t : group.inputs()) needs.push_back(t.defined() && t.requires_grad());
+  const Tensor y = ops::cat(group.forward(x, needs, 0), 1), dx = group.input_gradient(dys, true);
+  const auto grads = group.gradients(x);
+  // The same from the codes in float64, and from what they stand for.
+  const at::NoGradGuard guard;
+  const Tensor dy = ops::cat(dys, 1).to(at::kDouble), wide = x.to(at::kDouble);
+  Tensor lora_y = ops::zeros(y.sizes(), at::kDouble), lora_dx = ops::zeros(x.sizes(), at::kDouble);
+  for (size_t i = 0; i < 2; ++i) {
+    const Tensor a = parts[i].lora.a.to(at::kDouble),
+                 b = parts[i].lora.b.to(at::kDouble).mul(parts[i].lora.scale),
+                 of = dy.narrow(1, border->first_out(i), border->out_of(i));
+    lora_y.narrow(1, border->first_out(i), border->out_of(i)).copy_(wide.mm(a.t()).mm(b.t()));
+    lora_dx.add_(of.mm(b).mm(a));
+    const Tensor* grad = &grads[i * LinearGroup::kInputs];
+    EXPECT_LT(distance(grad[LinearGroup::kA], of.mm(b).t().mm(wide)), 0.01);
+    EXPECT_LT(distance(grad[LinearGroup::kB], of.t().mm(wide.mm(a.t())).mul(parts[i].lora.scale)),
+              0.01);
+  }
+  const Tensor rounded_dy = value_of(to_float8(ops::cat(dys, 1)));
+  EXPECT_LT(distance(y, value_of(to_float8(x)).mm(value_of(border->rows()).t()).add(lora_y)), 0.01);
+  EXPECT_LT(distance(dx, rounded_dy.mm(value_of(border->columns()).t()).add(lora_dx)), 0.01);
+  EXPECT_LT(distance(y, wide.mm(w.t()).add(lora_y)), 0.06);
+  EXPECT_LT(distance(dx, dy.mm(w).add(lora_dx)), 0.06);
+  // Whoever does not go this way gets the same weights.
+  EXPECT_LT(distance(parts[1].w.in(at::kFloat), value_of(border->rows()).narrow(0, 32, 48)), 0.005);
+}
+
+TEST(LinearBorder, CudaKernelsOfFloat8AsThePlainTwins) {
+  if (!has_cuda()) GTEST_SKIP() << "no CUDA device";
+  const at::Device device(at::kCUDA, 0);
+  if (!has_float8(device)) GTEST_SKIP() << "the card does not multiply in eight bits";
+  const Tensor x = normal({33, 4096}, 1).to(at::kBFloat16),
+               w = normal({48, 4096}, 2).to(at::kBFloat16);
+  const Float8Rows plain_x = to_float8(x), plain_w = to_float8(w),
+                   on_card = to_float8(x.to(device));
+  EXPECT_TRUE(same_bits(on_card.codes.cpu(), plain_x.codes));
+  EXPECT_TRUE(same_bits(on_card.scales.cpu(), plain_x.scales));
+  EXPECT_LT(distance(multiply_float8(on_card, to_float8(w.to(device))).cpu(),
+                     value_of(plain_x).mm(value_of(plain_w).t())),
+            0.01);
 }
 
 TEST(WithSpare, TakesTheMemoryThatHasTheRoomAndCopiesElse) {

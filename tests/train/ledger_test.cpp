@@ -1,4 +1,6 @@
 // The ledger against what can be counted by hand, on the tiny model.
+#include <cmath>
+
 #include "base/json.h"
 #include "finetune/run.h"
 #include "fixtures.h"
@@ -7,12 +9,14 @@
 namespace ft {
 namespace {
 
-Json ledger_of(const std::string& method, const std::string& recompute) {
+Json ledger_of(const std::string& method, const std::string& recompute,
+               const std::string& base_dtype = "auto") {
   LedgerOptions options;
   options.config.model = tiny_model().string();
   options.config.method = method;
   options.config.data.max_length = 64;
   options.config.train.gradient_checkpointing = recompute;
+  options.config.lora.base_dtype = base_dtype;
   options.document = 16;
   options.json = true;
   return parse_json(ledger(options), "ledger");
@@ -51,7 +55,10 @@ TEST(Ledger, CountsTheProductsOfTheProgram) {
   // The loss makes the gradient of the hidden states at once.
   EXPECT_DOUBLE_EQ(sum(lora, "flops", "forward", "mm"), blocks + 2 * (2 * targets * C * V));
   EXPECT_EQ(sum(lora, "launches", "forward", "flash_attention"), L);
-  EXPECT_EQ(sum(lora, "launches", "update", "adamw"), 14 * L);
+  EXPECT_EQ(sum(lora, "launches", "update", "adamw"), std::ceil(14 * L / 32));  // 32 tensors each
+  // A and B in float32: weight and two moments read and written, the gradient read.
+  const double adapter = L * r * (C + q + 2 * (C + kv) + q + C + 2 * (C + F) + F + C);
+  EXPECT_EQ(sum(lora, "bytes", "update", "adamw"), 7 * 4 * adapter);
   // Attention: four documents of 16 tokens.
   EXPECT_DOUBLE_EQ(sum(lora, "flops", "forward", "flash_attention"), L * 4 * q * 4 * (16 * 17 / 2));
   EXPECT_LE(number(lora, "launches_per_layer_forward"), 20);
@@ -72,6 +79,12 @@ TEST(Ledger, KnowsTheMethods) {
   EXPECT_EQ(sum(qlora, "launches", "forward", "dequantize"),
             7 * static_cast<double>(load_spec(tiny_model()).num_layers));
   EXPECT_EQ(sum(lora, "launches", "forward", "dequantize"), 0);
+  const Json float8 = ledger_of("lora", "false", "float8");
+  const double groups = 4 * static_cast<double>(load_spec(tiny_model()).num_layers);
+  EXPECT_EQ(sum(float8, "launches", "forward", "scaled_mm"), groups);
+  EXPECT_EQ(sum(float8, "launches", "forward", "to_float8"), groups);
+  EXPECT_EQ(sum(float8, "launches", "backward", "scaled_mm"), groups - 1);  // no dX below the first
+  EXPECT_EQ(number(float8, "model_flops"), number(lora, "model_flops"));
   EXPECT_GT(number(full, "model_flops"), 1.4 * number(lora, "model_flops"));
   EXPECT_GT(number(full, "seconds"), number(lora, "seconds"));
 }

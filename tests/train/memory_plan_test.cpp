@@ -53,9 +53,11 @@ TEST(MemoryPlan, CountsTheAdapterThatTheRunWouldTrain) {
 
 TEST(MemoryPlan, OrdersWhatTakesMoreAndLess) {
   const RunConfig lora = small_run("lora");
-  RunConfig kept = lora, selective = lora, longer = lora, accumulated = lora, dora = lora;
+  RunConfig kept = lora, selective = lora, offload = lora, longer = lora, accumulated = lora,
+            dora = lora;
   kept.train.gradient_checkpointing = "false";
   selective.train.gradient_checkpointing = "selective";
+  offload.train.gradient_checkpointing = "offload";
   longer.data.max_length = 4096;
   accumulated.train.gradient_accumulation_steps = 2;
   dora.lora.use_dora = true;
@@ -63,6 +65,7 @@ TEST(MemoryPlan, OrdersWhatTakesMoreAndLess) {
     const int64_t peak = plan_of(lora, is_cuda).peak();
     EXPECT_GT(plan_of(selective, is_cuda).peak(), peak);
     EXPECT_GT(plan_of(kept, is_cuda).peak(), plan_of(selective, is_cuda).peak());
+    EXPECT_LE(plan_of(offload, is_cuda).peak(), peak);
     EXPECT_GT(plan_of(longer, is_cuda).peak(), peak);
     EXPECT_GT(plan_of(accumulated, is_cuda).gradients, plan_of(lora, is_cuda).gradients);
     EXPECT_GT(plan_of(dora, is_cuda).adapter, plan_of(lora, is_cuda).adapter);
@@ -74,13 +77,14 @@ TEST(MemoryPlan, OrdersWhatTakesMoreAndLess) {
 TEST(MemoryPlan, AutoTakesTheLeastRecomputationThatFits) {
   const auto peaks = [](Recompute r) {
     MemoryPlan plan;
-    plan.activations = r == Recompute::kNothing ? 30 : r == Recompute::kGateUp ? 20 : 10;
+    plan.activations = 40 - 10 * static_cast<int64_t>(r);
     return plan;
   };
-  EXPECT_EQ(choose_recompute(peaks, 30), Recompute::kNothing);
-  EXPECT_EQ(choose_recompute(peaks, 29), Recompute::kGateUp);
-  EXPECT_EQ(choose_recompute(peaks, 19), Recompute::kBlocks);
-  EXPECT_EQ(choose_recompute(peaks, 1), Recompute::kBlocks);
+  EXPECT_EQ(choose_recompute(peaks, 40, true), Recompute::kNothing);
+  EXPECT_EQ(choose_recompute(peaks, 39, true), Recompute::kGateUp);
+  EXPECT_EQ(choose_recompute(peaks, 29, true), Recompute::kBlocks);
+  EXPECT_EQ(choose_recompute(peaks, 19, true), Recompute::kOffload);
+  EXPECT_EQ(choose_recompute(peaks, 19, false), Recompute::kBlocks);
   RunConfig config;
   EXPECT_EQ(asked_recompute(config.train), std::nullopt);
   config.train.gradient_checkpointing = "selective";

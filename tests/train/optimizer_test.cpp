@@ -59,8 +59,8 @@ Result three_steps(const TrainConfig& config) {
       continue;
     }
     optimizer.collect();
-    result.norms.push_back(optimizer.gradient_norm());
-    optimizer.update(1e-2, 1, step);
+    result.norms.push_back(optimizer.gradient_norm().item().toDouble());
+    optimizer.update(1e-2, ops::full({}, 1, at::kDouble), step);
   }
   for (Param& p : w.params.all()) result.tensors.emplace_back(p.name, p.value.detach());
   for (const auto& [name, t] : optimizer.state()) result.tensors.emplace_back(name, t.clone());
@@ -114,7 +114,7 @@ TEST(OptimizerPaged, StatesLeaveTheResidentSet) {
     for (int64_t step = 1; step <= 2; ++step) {
       w.mutable_grad() = ops::full(w.sizes(), 1e-3, at::kFloat);
       optimizer.collect();
-      optimizer.update(1e-2, 1, step);
+      optimizer.update(1e-2, ops::full({}, 1, at::kDouble), step);
     }
     return resident_memory() - before;
   };

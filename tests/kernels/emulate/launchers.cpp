@@ -6,6 +6,7 @@
 #include "kernels/adamw8bit.cu"
 #include "kernels/cross_entropy.cu"
 #include "kernels/dropout.cu"
+#include "kernels/float8.cu"
 #include "kernels/gated_act.cu"
 #include "kernels/linear_border.cu"
 #include "kernels/quantized.cu"

@@ -1,0 +1,85 @@
+#include "kernels/float8.h"
+
+#include <ATen/ops/_scaled_mm_ops.h>
+
+#include "base/error.h"
+#include "kernels/dispatch.h"
+
+namespace ft {
+namespace {
+
+constexpr float kMost = 448;  // of E4M3
+/// No scale is smaller: its inverse must be a number.
+constexpr float kLeastScale = 0x1p-100f;
+
+Float8Rows plain(const Tensor& x) {
+  const Tensor wide = x.to(at::kFloat);
+  const Tensor scales = wide.abs().amax({1}, /*keepdim=*/true).div(kMost).clamp_min(kLeastScale);
+  return {wide.mul(scales.reciprocal()).to(at::kFloat8_e4m3fn), scales};
+}
+
+}  // namespace
+
+Float8Rows to_float8(const Tensor& x) {
+  const at::NoGradGuard guard;
+  FT_INVARIANT(x.dim() == 2 && x.stride(1) == 1);
+  if (!is_on_cuda(x) && !x.is_meta()) return plain(x);
+  const int64_t N = x.size(0), C = x.size(1);
+  const Float8Rows y{ops::empty({N, C}, at::kFloat8_e4m3fn, x.device()),
+                     ops::empty({N, 1}, at::kFloat, x.device())};
+  if (!is_on_cuda(x)) return y;  // an outline
+  const cuda::ToFloat8 call{.dtype = cuda::dtype_of(x),
+                            .rows = N,
+                            .width = C,
+                            .x = cuda::rows(x),
+                            .most = kMost,
+                            .least_scale = kLeastScale,
+                            .codes = cpu::data<uint8_t>(y.codes),
+                            .scales = cpu::data<float>(y.scales)};
+  cuda::run("to_float8", cuda::to_float8, call, {x, y.codes, y.scales});
+  return y;
+}
+
+Tensor multiply_float8(const Float8Rows& x, const Float8Rows& w) {
+  const at::NoGradGuard guard;
+  const int64_t N = x.codes.size(0), M = w.codes.size(0);
+  FT_INVARIANT(x.codes.size(1) % kFloat8Multiple == 0 && M % kFloat8Multiple == 0);
+  if (is_noted(x.codes)) {
+    const Tensor y = ops::empty({N, M}, at::kBFloat16, x.codes.device());
+    note_product("scaled_mm", {x.codes, w.codes, y}, LaunchKind::kFloat8Product);
+    return y;
+  }
+  if (!x.codes.is_cuda())
+    return x.codes.to(at::kFloat)
+        .mm(w.codes.to(at::kFloat).t())
+        .mul(x.scales)
+        .mul(w.scales.t())
+        .to(at::kBFloat16);
+  // The fast sum's rounding is far below that of the codes.
+  return at::_ops::_scaled_mm::call(x.codes, w.codes.t(), x.scales, w.scales.view({1, M}),
+                                    std::nullopt, std::nullopt, at::kBFloat16,
+                                    /*use_fast_accum=*/true);
+}
+
+QuantizedWeight quantized_rows(const Float8Rows& w, int64_t begin, int64_t count,
+                               at::ScalarType stored) {
+  QuantizedWeight part;
+  part.type = kFloat8Type;
+  part.codes = w.codes.narrow(0, begin, count);
+  part.absmax = w.scales.narrow(0, begin, count);
+  part.out = count;
+  part.in = w.codes.size(1);
+  part.stored = stored;
+  return part;
+}
+
+bool has_float8(at::Device device) {
+  if (device.is_meta()) return true;  // of a ledger, which stands for a card that has it
+  if (!device.is_cuda()) return false;
+  int capability = 0;
+  const auto error = cuda::capability({device.index(), &capability}, nullptr);
+  if (static_cast<int>(error) != 0) fail(Code::kRun, "CUDA: ", cuda::error_text(error));
+  return capability >= 89;
+}
+
+}  // namespace ft
