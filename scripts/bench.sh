@@ -2,7 +2,7 @@
 # finetune beside transformers + PEFT on the same model, data and method, in one run: A B A B ..., medians with spread.
 #
 #   scripts/bench.sh [ROUNDS]     rounds of every setting (3); more arguments go to bench/bench.py (--help)
-#   SETTINGS=...  a list with commas: lora, dora, qlora, full, each also with -checkpointing; eval; generate
+#   SETTINGS=...  a list with commas: lora, dora, qlora, full, each also with -checkpointing; full-paged; eval; generate
 #   DEVICE=cuda   on a GPU, by wall time, and beside Unsloth and Liger too where PYTHON has them (cpu: one core, by CPU time)
 #   PYTHON=...    interpreter with torch, transformers, peft and safetensors; otherwise a throw-away one is made with pip
 #   DATA=...      JSONL with messages or question/answer (configs/quickstart_data/train.jsonl)

@@ -59,7 +59,7 @@ def arguments():
     if args.steps <= args.warmup:
         p.error("--steps must be above --warmup")
     for setting in args.settings.split(","):
-        if not re.fullmatch(r"(lora|dora|qlora|full)(-checkpointing)?|eval|generate", setting):
+        if not re.fullmatch(r"(lora|dora|qlora|full)(-checkpointing)?|full-paged|eval|generate", setting):
             p.error(f"--settings: unknown setting {setting}")
     args.peers = [BASE_PEER] + ([name for name, module in (("liger", "liger_kernel"), ("unsloth", "unsloth"))
                                  if importlib.util.find_spec(module)] if args.device == "cuda" else [])
@@ -205,7 +205,8 @@ def peer(args, name, setting, folder, *more):
 
 
 class Training:
-    """The settings lora, dora, qlora and full: one row a step."""
+    """The settings lora, dora, qlora and full: one row a step. full-paged is the way to train all weights in little memory: the states
+    in a file, each gradient applied as it comes (so without clipping), beside the peer's full."""
     first = "start to end of step 1"
 
     def __init__(self, args, setting, folder):
@@ -232,6 +233,8 @@ class Training:
                 "train.gradient_checkpointing": "true" if self.setting.endswith("checkpointing") else "false"}
         if method != "full":
             keys.update({"lora.r": 16, "lora.alpha": 16})
+        if self.setting == "full-paged":
+            keys.update({"train.optimizer": "paged_adamw", "train.fused_update": "true", "train.max_grad_norm": 0})
         if method == "dora":
             keys["lora.use_dora"] = "true"
         marks, _ = run(args, finetune(args, "train", keys), {}, log)

@@ -279,6 +279,15 @@ int64_t buffer_bytes(const Facts& f, int64_t program_bytes) {
   return program_bytes + (packing + (is_on_unit(f) ? 26 : 18 + 12 * num_threads() + 45)) * kMiB;
 }
 
+/// Whether a checkpoint is written while training goes on, from a copy.
+bool saves_beside(const RunConfig& config) {
+  const int64_t steps = config.train.max_steps.value_or(INT64_MAX);
+  const bool before_the_end = config.save.every_steps   ? *config.save.every_steps < steps
+                              : config.eval.every_steps ? *config.eval.every_steps < steps
+                                                        : config.eval.evaluations > 0 && steps > 1;
+  return before_the_end && config.save.background && !config.train.optimizer.starts_with("paged");
+}
+
 }  // namespace
 
 std::unique_ptr<Model> outline_of_run(const RunConfig& config) {
@@ -352,7 +361,7 @@ MemoryPlan plan_memory(const RunConfig& config, Recompute recompute, Model& outl
   add_residents(f, plan);
   add_step(f, plan);
   // CheckpointWriter's copy, which is in the memory of the host.
-  if (!is_cuda && config.save.background && !config.train.optimizer.starts_with("paged"))
+  if (!is_cuda && saves_beside(config))
     plan.snapshot = (f.is_adapted() ? plan.adapter : plan.weights) + plan.optimizer;
   plan.buffers = buffer_bytes(f, program_bytes);
   return plan;

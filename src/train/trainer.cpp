@@ -75,10 +75,12 @@ void Trainer::plan_run() {
         drop(*t);
     }
   }
-  const auto outline = outline_of_run(config_);
+  RunConfig config = config_;
+  config.train.max_steps = num_steps_;
+  const auto outline = outline_of_run(config);
   const BatchSize batch = largest_batch(*loader_, config_);
   const auto plan = [&](Recompute recompute) {
-    return plan_memory(config_, recompute, *outline, batch, model.device.is_cuda(), program);
+    return plan_memory(config, recompute, *outline, batch, model.device.is_cuda(), program);
   };
   model.decoder.recompute =
       recompute_for(config_.train, plan, usable_memory(model.device), model.device.is_cuda());

@@ -33,6 +33,13 @@ TEST(MemoryPlan, CountsWeightsAndStateOfARealModel) {
   EXPECT_EQ(plan_of(config).optimizer, 10 * all);  // two float32 moments and 2 bytes carried along
   EXPECT_EQ(plan_of(config).snapshot, 12 * all);   // of both, on the host
   EXPECT_EQ(plan_of(config, /*is_cuda=*/true).snapshot, 0);
+  config.eval.evaluations = 0;  // no checkpoint but the last
+  EXPECT_EQ(plan_of(config).snapshot, 0);
+  config.save.every_steps = 10;
+  EXPECT_EQ(plan_of(config).snapshot, 12 * all);
+  config.train.max_steps = 10;
+  EXPECT_EQ(plan_of(config).snapshot, 0);
+  config.train.max_steps.reset();
   config.train.master_weights = "float32";
   EXPECT_EQ(plan_of(config).optimizer, 12 * all);
   config.train.optimizer = "paged_adamw";
