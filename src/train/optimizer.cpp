@@ -29,14 +29,16 @@ MasterWeights parse_master(const std::string& name) {
   return MasterWeights::kNone;
 }
 
-double sum_of_squares(const Tensor& x) {
-  if (!use_cpu_loops(x)) return x.to(at::kDouble).square().sum().item().toDouble();
+/// float64 scalar on x's device.
+Tensor sum_of_squares(const Tensor& x) {
+  if (!x.is_cpu()) return ops::sum_of_squares({x});
+  if (!use_cpu_loops(x)) return x.to(at::kDouble).square().sum();
   double total = 0;
   cpu::with_type(x, [&](auto* t) {
     using T = std::remove_pointer_t<decltype(t)>;
     total = cpu::sum_of_squares(cpu::data<T>(x), x.numel());
   });
-  return total;
+  return ops::full({}, total, at::kDouble);
 }
 
 /// Elements [begin, begin + count) of a parameter's tensors, whose scales stand for blocks.
@@ -131,24 +133,27 @@ Tensor Optimizer::gradient_norm() const {
     if (slot.grad.defined()) grads.push_back(slot.grad);
   if (!grads.empty() && !grads[0].is_cpu()) return ops::sum_of_squares(grads).sqrt();
   double total = 0;
-  for (const Tensor& grad : grads) total += sum_of_squares(grad);
+  for (const Tensor& grad : grads) total += sum_of_squares(grad).item().toDouble();
   return ops::full({}, std::sqrt(total), at::kDouble);
+}
+
+bool Optimizer::take_scale(const Tensor& scale, bool by_kernels) {
+  if (!poison_.defined()) poison_ = ops::zeros({}, at::kDouble, scale.device());
+  poison_.add_(scale.mul(0));
+  const Tensor all = scale.add(poison_);
+  device_scale_ = by_kernels ? all : Tensor();
+  grad_scale_ = by_kernels ? 1 : all.item().toDouble();
+  return !std::isnan(grad_scale_);
 }
 
 void Optimizer::update(double learning_rate, const Tensor& grad_scale, int64_t step) {
   const at::NoGradGuard guard;
   rate_ = learning_rate;
   step_ = step;
-  if (!poison_.defined()) poison_ = ops::zeros({}, at::kDouble, grad_scale.device());
-  poison_.add_(grad_scale.mul(0));
-  const Tensor scale = grad_scale.add(poison_);
   const bool by_kernels = std::ranges::all_of(slots_, [](const Slot& slot) {
     return !slot.grad.defined() || cuda::has_adamw_kernel(slot.param->value, slot.grad);
   });
-  // The kernels read it themselves.
-  device_scale_ = by_kernels ? scale : Tensor();
-  grad_scale_ = by_kernels ? 1 : scale.item().toDouble();
-  if (!std::isnan(grad_scale_)) {
+  if (take_scale(grad_scale, by_kernels)) {
     std::vector<AdamwTensors> plain;  // all at once
     for (size_t i = 0; i < slots_.size(); ++i) {
       const Slot& slot = slots_[i];
@@ -165,28 +170,44 @@ void Optimizer::update(double learning_rate, const Tensor& grad_scale, int64_t s
   drop_gradients();
 }
 
-void Optimizer::begin_fused(double learning_rate, int64_t step) {
+void Optimizer::begin_fused(double learning_rate, const Tensor& loss, int64_t step) {
+  const at::NoGradGuard guard;
   rate_ = learning_rate;
   step_ = step;
-  grad_scale_ = 1;
   refused_ = nullptr;
-  for (Slot& slot : slots_) slot.sum_of_squares = 0;
+  order_.clear();
+  for (Slot& slot : slots_) slot.square_sum = Tensor();
+  take_scale(loss.to(at::kDouble).mul(0).add(1), /*by_kernels=*/!loss.is_cpu());
 }
 
 void Optimizer::apply_fused(size_t index) {
+  const at::NoGradGuard guard;
   Slot& slot = slots_[index];
-  FT_INVARIANT(slot.sum_of_squares == 0);  // once a step: the gradient was complete
+  FT_INVARIANT(!slot.square_sum.defined());  // once a step: the gradient was complete
   slot.grad = slot.param->value.mutable_grad().contiguous();
   slot.param->value.mutable_grad() = Tensor();
-  slot.sum_of_squares = sum_of_squares(slot.grad);
-  if (!refused_ && !std::isfinite(slot.sum_of_squares)) refused_ = slot.param;
-  if (!refused_) update_slot(index, index - 1);  // the backward pass comes from the end
+  slot.square_sum = sum_of_squares(slot.grad);
+  order_.push_back(index);
+  if (take_scale(slot.square_sum.mul(0).add(1),
+                 cuda::has_adamw_kernel(slot.param->value, slot.grad)))
+    update_slot(index, index - 1);  // the backward pass comes from the end
   slot.grad = Tensor();
 }
 
-double Optimizer::end_fused() {
+std::vector<Tensor> Optimizer::end_fused() {
+  std::vector<Tensor> sums;
+  for (const Slot& slot : slots_)
+    sums.push_back(slot.square_sum.defined()
+                       ? slot.square_sum
+                       : ops::zeros({}, at::kDouble, slot.param->value.device()));
+  return sums;
+}
+
+double Optimizer::fused_norm(const std::vector<double>& sums) {
+  for (const size_t index : order_)
+    if (!refused_ && !std::isfinite(sums[index])) refused_ = slots_[index].param;
   double total = 0;
-  for (const Slot& slot : slots_) total += slot.sum_of_squares;
+  for (const double sum : sums) total += sum;
   return std::sqrt(total);
 }
 

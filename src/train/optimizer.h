@@ -34,13 +34,15 @@ class Optimizer {
   void update(double learning_rate, const Tensor& grad_scale, int64_t step);
   void drop_gradients();
 
-  /// train.fused_update: in the backward pass that follows, each gradient is applied as soon as it
-  /// is complete, and dropped. One that is not finite is not, nor is any after it.
-  void begin_fused(double learning_rate, int64_t step);
-  /// After that pass: the norm of all gradients, the same bits as gradient_norm()'s.
-  double end_fused();
-  /// The parameter whose gradient was not finite, null when all were; earlier ones of that pass are
-  /// updated then.
+  /// train.fused_update: in the backward pass of `loss` that follows, each gradient is applied as
+  /// soon as it is complete, and dropped. One that is not finite is not, nor is any after it; none
+  /// is where the loss is not finite.
+  void begin_fused(double learning_rate, const Tensor& loss, int64_t step);
+  /// After that pass: the sum of squares of each gradient, float64 scalars that are not waited for.
+  std::vector<Tensor> end_fused();
+  /// The norm they make, the same bits as gradient_norm()'s. The first that is not finite is
+  /// refused() from then on: what came before it in that pass was updated.
+  double fused_norm(const std::vector<double>& sums);
   const Param* refused() const { return refused_; }
 
   /// The gradient collected for a parameter, undefined when it got none.
@@ -61,10 +63,13 @@ class Optimizer {
     MasterWeights master;
     Tensor grad;
     StateTensors state{};
-    double sum_of_squares = 0;  ///< of a fused update's gradient
+    Tensor square_sum{};  ///< of a fused update's gradient
   };
   void add_state(Slot& slot);
   AdamwSettings settings_of(size_t index) const;
+  /// Whether anything is to be updated with `scale`, as far as the host knows; `by_kernels`: they
+  /// read it themselves.
+  bool take_scale(const Tensor& scale, bool by_kernels);
   void update_slot(size_t index, size_t next);
   void update_pieces(Slot& slot, AdamwSettings settings);
   void update_tensors(const Tensor& param, const Tensor& grad, const StateTensors& state,
@@ -81,7 +86,8 @@ class Optimizer {
   Tensor device_scale_;
   double grad_scale_ = 1;
   double rate_ = 0;
-  int64_t step_ = 0;  ///< what is being applied
+  int64_t step_ = 0;           ///< what is being applied
+  std::vector<size_t> order_;  ///< in which a fused pass applied the slots
   const Param* refused_ = nullptr;
 };
 

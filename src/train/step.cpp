@@ -75,13 +75,7 @@ StepInFlight begin_step(const StepContext& c, const std::vector<Batch>& batches,
     }();
     losses.push_back(loss.detach().to(at::kDouble));
     const ProfileScope phase("backward", true);
-    if (is_fused) {  // of one micro-batch: its loss is that of the step, and must be known now
-      if (const double value = losses[0].item().toDouble(); !std::isfinite(value)) {
-        step.counts.loss = value * share;
-        refuse(step.counts, index, c.optimizer);
-      }
-      c.optimizer.begin_fused(learning_rate, index + 1);
-    }
+    if (is_fused) c.optimizer.begin_fused(learning_rate, losses[0], index + 1);
     run_backward(loss.mul(share));
     if (!is_fused) c.optimizer.collect();
   }
@@ -89,16 +83,17 @@ StepInFlight begin_step(const StepContext& c, const std::vector<Batch>& batches,
   c.model.decoder.noise_key = 0;
   const ProfileScope phase("optimizer", true);
   // 3. Clip by the norm of the whole gradient and update, unless a number is not finite.
+  step.num_losses = losses.size();
   if (is_fused) {
-    losses.push_back(ops::full({}, c.optimizer.end_fused(), at::kDouble, losses[0].device()));
+    ops::append(losses, c.optimizer.end_fused());
   } else {
     Tensor loss = losses[0];
     for (size_t i = 1; i < losses.size(); ++i) loss = loss.add(losses[i]);
     losses.push_back(c.optimizer.gradient_norm());
     c.optimizer.update(learning_rate, clip_scale(loss, losses.back(), c.config.train.max_grad_norm),
                        index + 1);
-    if (c.adapters) ++c.adapters->state->num_updates;
   }
+  if (c.adapters) ++c.adapters->state->num_updates;
   step.numbers = OnTheWay(losses);
   return step;
 }
@@ -107,8 +102,14 @@ StepResult finish_step(const StepContext& c, StepInFlight& step) {
   const std::vector<double> numbers = step.numbers.wait();
   StepResult result = step.counts;
   const double share = 1.0 / static_cast<double>(result.targets);
-  for (size_t i = 0; i + 1 < numbers.size(); ++i) result.loss += numbers[i] * share;
-  result.grad_norm = numbers.back();
+  const auto behind_losses = numbers.begin() + static_cast<std::ptrdiff_t>(step.num_losses);
+  for (auto loss = numbers.begin(); loss != behind_losses; ++loss) result.loss += *loss * share;
+  // Where the loss is not finite nothing was updated.
+  if (!c.config.train.fused_update) {
+    result.grad_norm = *behind_losses;
+  } else if (std::isfinite(result.loss)) {
+    result.grad_norm = c.optimizer.fused_norm({behind_losses, numbers.end()});
+  }
   if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm))
     refuse(result, step.index, c.optimizer);
   return result;

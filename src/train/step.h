@@ -28,7 +28,8 @@ struct StepContext {
 struct StepInFlight {
   int64_t index = 0;
   StepResult counts;  ///< its tokens and targets
-  OnTheWay numbers;   ///< the loss of each micro-batch, the norm
+  size_t num_losses = 0;
+  OnTheWay numbers;  ///< the loss of each micro-batch; the norm, or fused sums (Optimizer)
 };
 /// Forward and backward over the micro-batches of step `index` (from 0), clip, update with
 /// `learning_rate`: a GPU's work is queued and not waited for.

@@ -227,8 +227,7 @@ int Trainer::loop() {
   if (StopSignals::received()) return end_by_signal();
   // A GPU is given the next step before the numbers of this one are read.
   const bool runs_ahead =
-      options_.runs_ahead || (session_.model->device.is_cuda() && !config_.train.fused_update &&
-                              config_.train.profile_steps == 0);
+      options_.runs_ahead || (session_.model->device.is_cuda() && config_.train.profile_steps == 0);
   while (begun() < config_.train.max_steps.value_or(INT64_MAX) && !stopped_early) {
     profiler.begin_step();
     std::optional<LoadedStep> step;

@@ -78,6 +78,21 @@ TEST_F(Ahead, GivesTheSameRun) {
   }
 }
 
+TEST_F(Ahead, FusedUpdatesGiveTheSameRun) {
+  for (const char* method : {"method=full", "method=lora", "lora.use_dora=true"}) {
+    SCOPED_TRACE(method);
+    const std::vector<std::string> more = {method, "train.max_grad_norm=0",
+                                           "train.learning_rate=1e-2"};
+    std::vector<std::string> fused = more;
+    fused.emplace_back("train.fused_update=true");
+    ASSERT_EQ(train(str(method, "_plain"), false, more), "");
+    ASSERT_EQ(train(str(method, "_fused"), false, fused), "");
+    ASSERT_EQ(train(str(method, "_ahead"), true, fused), "");
+    EXPECT_EQ(metrics(str(method, "_plain")), metrics(str(method, "_fused")));
+    EXPECT_EQ(metrics(str(method, "_plain")), metrics(str(method, "_ahead")));
+  }
+}
+
 TEST_F(Ahead, AStepWithoutNumbersStopsBothAtTheSamePlace) {
   const std::vector<std::string> more = {"method=full", "train.learning_rate=1e30",
                                          "train.max_grad_norm=0"};

@@ -41,6 +41,12 @@ TrainConfig settings(const std::string& optimizer, const std::string& master, bo
   return c;
 }
 
+double fused_norm(Optimizer& optimizer) {
+  std::vector<double> sums;
+  for (const Tensor& sum : optimizer.end_fused()) sums.push_back(sum.item().toDouble());
+  return optimizer.fused_norm(sums);
+}
+
 struct Result {
   std::vector<std::pair<std::string, Tensor>> tensors;
   std::vector<double> norms;
@@ -51,10 +57,10 @@ Result three_steps(const TrainConfig& config) {
   Result result;
   for (int64_t step = 1; step <= 3; ++step) {
     const Tensor loss = w.loss(static_cast<uint64_t>(step));
-    if (config.fused_update) optimizer.begin_fused(1e-2, step);
+    if (config.fused_update) optimizer.begin_fused(1e-2, loss, step);
     run_backward(loss);
     if (config.fused_update) {
-      result.norms.push_back(optimizer.end_fused());
+      result.norms.push_back(fused_norm(optimizer));
       for (Param& p : w.params.all()) EXPECT_FALSE(p.value.grad().defined());
       continue;
     }
@@ -141,9 +147,10 @@ TEST(OptimizerFused, StopsAtAGradientThatIsNotFinite) {
   const auto x = [&](const char* name) { return params.at(name).value; };
   // The backward pass comes to c, then b, whose gradient is c * 1 / 0, then a.
   const Tensor loss = x("a").mul(x("b").sub(1).abs().sqrt()).mul(x("c")).sum();
-  optimizer.begin_fused(0.1, 1);
-  run_backward(loss.add(x("c").sum()));
-  EXPECT_FALSE(std::isfinite(optimizer.end_fused()));
+  const Tensor all = loss.add(x("c").sum());
+  optimizer.begin_fused(0.1, all, 1);
+  run_backward(all);
+  EXPECT_FALSE(std::isfinite(fused_norm(optimizer)));
   ASSERT_TRUE(optimizer.refused());
   EXPECT_EQ(optimizer.refused()->name, "b");
   EXPECT_TRUE(x("b").eq(1).all().item().toBool());
