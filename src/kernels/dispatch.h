@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "kernels/cpu_loops.h"
+#include "kernels/float8.h"
 #include "kernels/launch.h"
 #include "kernels/ledger.h"
 #include "kernels/mode.h"
@@ -93,6 +94,11 @@ inline bool has_adamw_kernel(const Tensor& param, const Tensor& grad) {
 inline Rows rows(const Tensor& t) {
   if (!t.defined()) return {};
   return {cpu::data<void>(t), t.dim() == 1 ? t.size(0) : t.stride(-2)};
+}
+
+/// Undefined: null.
+inline Float8Out float8_out(const Float8Rows& t) {
+  return {cpu::data<uint8_t>(t.codes), cpu::data<float>(t.scales), kFloat8Most, kFloat8LeastScale};
 }
 
 /// Calls a launcher; for meta tensors its launches are noted instead. `touched`: every tensor that

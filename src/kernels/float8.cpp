@@ -8,13 +8,10 @@
 namespace ft {
 namespace {
 
-constexpr float kMost = 448;  // of E4M3
-/// No scale is smaller: its inverse must be a number.
-constexpr float kLeastScale = 0x1p-100f;
-
 Float8Rows plain(const Tensor& x) {
   const Tensor wide = x.to(at::kFloat);
-  const Tensor scales = wide.abs().amax({1}, /*keepdim=*/true).div(kMost).clamp_min(kLeastScale);
+  const Tensor scales =
+      wide.abs().amax({1}, /*keepdim=*/true).div(kFloat8Most).clamp_min(kFloat8LeastScale);
   return {wide.mul(scales.reciprocal()).to(at::kFloat8_e4m3fn), scales};
 }
 
@@ -24,20 +21,17 @@ Float8Rows to_float8(const Tensor& x) {
   const at::NoGradGuard guard;
   FT_INVARIANT(x.dim() == 2 && x.stride(1) == 1);
   if (!is_on_cuda(x) && !x.is_meta()) return plain(x);
-  const int64_t N = x.size(0), C = x.size(1);
-  const Float8Rows y{ops::empty({N, C}, at::kFloat8_e4m3fn, x.device()),
-                     ops::empty({N, 1}, at::kFloat, x.device())};
+  const Float8Rows y = empty_float8(x.size(0), x.size(1), x.device());
   if (!is_on_cuda(x)) return y;  // an outline
-  const cuda::ToFloat8 call{.dtype = cuda::dtype_of(x),
-                            .rows = N,
-                            .width = C,
-                            .x = cuda::rows(x),
-                            .most = kMost,
-                            .least_scale = kLeastScale,
-                            .codes = cpu::data<uint8_t>(y.codes),
-                            .scales = cpu::data<float>(y.scales)};
+  const cuda::ToFloat8 call{cuda::dtype_of(x), x.size(0), x.size(1), cuda::rows(x),
+                            cuda::float8_out(y)};
   cuda::run("to_float8", cuda::to_float8, call, {x, y.codes, y.scales});
   return y;
+}
+
+Float8Rows empty_float8(int64_t rows, int64_t width, at::Device device) {
+  return {ops::empty({rows, width}, at::kFloat8_e4m3fn, device),
+          ops::empty({rows, 1}, at::kFloat, device)};
 }
 
 Tensor multiply_float8(const Float8Rows& x, const Float8Rows& w) {

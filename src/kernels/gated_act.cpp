@@ -14,18 +14,21 @@ Tensor reference(const Tensor& gate, const Tensor& up, Activation activation) {
 }
 
 cuda::GatedAct arguments(const Tensor& gate, const Tensor& up, Activation activation,
-                         const Tensor& y) {
-  return {cuda::dtype_of(gate), gate.size(0),   gate.size(1), activation,
-          cuda::rows(gate),     cuda::rows(up), cuda::rows(y)};
+                         const Tensor& y, const Float8Rows& rounded = {}) {
+  return {cuda::dtype_of(gate), gate.size(0),   gate.size(1),  activation,
+          cuda::rows(gate),     cuda::rows(up), cuda::rows(y), cuda::float8_out(rounded)};
 }
 
 }  // namespace
 
-Tensor gated_act_forward(const Tensor& gate, const Tensor& up, Activation activation,
-                         int64_t spare) {
+Tensor gated_act_forward(const Tensor& gate, const Tensor& up, Activation activation, int64_t spare,
+                         Float8Rows* rounded) {
   const Tensor y = empty_rows(gate.sizes(), spare, gate);
   if (!gate.is_cpu()) {
-    cuda::run("gated_act", cuda::gated_act, arguments(gate, up, activation, y), {gate, up, y});
+    if (rounded) *rounded = empty_float8(gate.size(0), gate.size(1), gate.device());
+    const Float8Rows to = rounded ? *rounded : Float8Rows{};
+    cuda::run("gated_act", cuda::gated_act, arguments(gate, up, activation, y, to),
+              {gate, up, y, to.codes, to.scales});
     return y;
   }
   const ProfileScope scope("gated_act");
@@ -33,17 +36,20 @@ Tensor gated_act_forward(const Tensor& gate, const Tensor& up, Activation activa
     using T = std::remove_pointer_t<decltype(t)>;
     cpu::gated_act<T>(r, cpu::data<T>(gate), cpu::data<T>(up), cpu::data<T>(y), activation);
   });
+  if (rounded) *rounded = to_float8(y);
   return y;
 }
 
 void gated_act_backward(const Tensor& dy, const Tensor& gate, const Tensor& up,
                         Activation activation, const Tensor& dgate, const Tensor& dup,
-                        const Tensor& again) {
+                        const Tensor& again, Float8Rows* rounded) {
   if (!gate.is_cpu()) {
+    if (rounded) *rounded = empty_float8(gate.size(0), 2 * gate.size(1), gate.device());
+    const Float8Rows to = rounded ? *rounded : Float8Rows{};
     const cuda::GatedActBackward p{arguments(gate, up, activation, again), cuda::rows(dy),
-                                   cuda::rows(dgate), cuda::rows(dup)};
+                                   cuda::rows(dgate), cuda::rows(dup), cuda::float8_out(to)};
     return cuda::run("gated_act backward", cuda::gated_act_backward, p,
-                     {dy, gate, up, dgate, dup, again});
+                     {dy, gate, up, dgate, dup, again, to.codes, to.scales});
   }
   const ProfileScope scope("gated_act backward");
   cpu::for_rows(gate, gate.size(-1), [&](auto* t, cpu::RowRange r) {
@@ -52,6 +58,7 @@ void gated_act_backward(const Tensor& dy, const Tensor& gate, const Tensor& up,
                                cpu::data<T>(dgate), cpu::data<T>(dup), cpu::data<T>(again),
                                activation);
   });
+  if (rounded) *rounded = to_float8(ops::cat({dgate, dup}, 1));
 }
 
 Tensor gated_act(const Tensor& gate, const Tensor& up, Activation activation) {

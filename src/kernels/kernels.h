@@ -16,6 +16,8 @@
 
 namespace ft {
 
+struct Float8Rows;
+
 /// Root-mean-square norm over the last axis (Zhang & Sennrich 2019). x [.., C], w [C].
 /// Computed in float32; what w does and when is rounded is transformers' LlamaRMSNorm or
 /// GemmaRMSNorm (settings.adds_one), to the rounding.
@@ -73,13 +75,14 @@ std::vector<Tensor> rotate_backward(const QueriesAndKeys& grads, const QueriesAn
 /// act(gate) * up. gate, up [N, F].
 Tensor gated_act(const Tensor& gate, const Tensor& up, Activation activation);
 /// Its two halves for others to use, without a plain twin; rows dense, on CUDA of any stride.
-Tensor gated_act_forward(const Tensor& gate, const Tensor& up, Activation activation,
-                         int64_t spare);
+/// `rounded`, where there is one, gets the output in eight bits too (float8.h).
+Tensor gated_act_forward(const Tensor& gate, const Tensor& up, Activation activation, int64_t spare,
+                         Float8Rows* rounded = nullptr);
 /// Gradients into dgate and dup, which may be gate and up; `again`, where defined (it may be dy),
-/// gets act(gate) * up once more.
+/// gets act(gate) * up once more; `rounded` dgate and dup beside each other.
 void gated_act_backward(const Tensor& dy, const Tensor& gate, const Tensor& up,
                         Activation activation, const Tensor& dgate, const Tensor& dup,
-                        const Tensor& again);
+                        const Tensor& again, Float8Rows* rounded = nullptr);
 
 /// Where each document of a packed batch lies, on the host.
 struct Documents {

@@ -105,18 +105,27 @@ struct QkRopeBackward {
 };
 FT_LAUNCHER(qk_rope_backward, QkRopeBackward);
 
+/// Rows in E4M3 with a scale each (float8.h): the largest of a row becomes `most`.
+struct Float8Out {
+  uint8_t* codes = nullptr;  ///< rows end to end; null: not wanted
+  float* scales = nullptr;   ///< [rows]
+  float most = 0, least_scale = 0;
+};
+
 struct GatedAct {
   Dtype dtype;
   int64_t rows, width;
   Activation activation;
   Rows gate, up, y;
+  Float8Out rounded;  ///< y, too; wants a width of whole packs, as backward
 };
 FT_LAUNCHER(gated_act, GatedAct);
 
 struct GatedActBackward {
   GatedAct forward;  ///< y: act(gate) * up once more, may be dy; null: not wanted
   Rows dy;
-  Rows dgate, dup;  ///< may be gate and up
+  Rows dgate, dup;    ///< may be gate and up
+  Float8Out rounded;  ///< the two beside each other, [rows, 2 width]
 };
 FT_LAUNCHER(gated_act_backward, GatedActBackward);
 
@@ -197,14 +206,11 @@ struct Border {
 };
 FT_LAUNCHER(border, Border);
 
-/// Rows to E4M3 (float8.h).
 struct ToFloat8 {
   Dtype dtype;
   int64_t rows, width;  ///< width: a multiple of 8
   Rows x;               ///< aligned to 16 bytes, each row
-  float most, least_scale;
-  uint8_t* codes;  ///< [rows, width]
-  float* scales;   ///< [rows]
+  Float8Out rounded;
 };
 FT_LAUNCHER(to_float8, ToFloat8);
 

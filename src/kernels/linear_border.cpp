@@ -167,13 +167,13 @@ Tensor with_spare(const std::vector<Tensor>& columns, int64_t spare) {
 
 // The group's halves that go this way.
 
-std::vector<Tensor> LinearGroup::forward_bordered(const Tensor& x) {
+std::vector<Tensor> LinearGroup::forward_bordered(const Tensor& x, const Float8Rows* rounded) {
   const int64_t in = border_->in(), out = border_->out(), N = x.size(0), spare = border_->spare();
   const LinearBorder::Operands m = border_->operands(parts_);
   Tensor y;
   if (border_->is_float8()) {
     const Tensor down = x.mm(m.a.t());
-    y = multiply_float8(to_float8(x), border_->rows());
+    y = multiply_float8(rounded ? *rounded : to_float8(x), border_->rows());
     y.addmm_(down, m.b.t());
     if (any_needs(kB)) border_down_ = down;
   } else {
@@ -192,7 +192,8 @@ std::vector<Tensor> LinearGroup::forward_bordered(const Tensor& x) {
   return outputs;
 }
 
-Tensor LinearGroup::input_gradient_bordered(const std::vector<Tensor>& dys, bool wanted) {
+Tensor LinearGroup::input_gradient_bordered(const std::vector<Tensor>& dys, bool wanted,
+                                            const Float8Rows* rounded) {
   const int64_t in = border_->in(), out = border_->out(), spare = border_->spare();
   const LinearBorder::Operands m = border_->operands(parts_);
   const Tensor wide = with_spare(dys, spare);
@@ -200,7 +201,8 @@ Tensor LinearGroup::input_gradient_bordered(const std::vector<Tensor>& dys, bool
   if (border_->is_float8()) {
     border_gb_ = border_dy_.mm(m.b);
     if (!wanted) return {};
-    const Tensor dx = multiply_float8(to_float8(border_dy_), border_->columns());
+    const Tensor dx =
+        multiply_float8(rounded ? *rounded : to_float8(border_dy_), border_->columns());
     dx.addmm_(border_gb_, m.a);
     return dx;
   }

@@ -116,6 +116,10 @@ int64_t LinearGroup::spare() const {
   return border_ ? border_->spare() : 0;
 }
 
+bool LinearGroup::is_float8() const {
+  return border_ && border_->is_float8();
+}
+
 bool LinearGroup::any_needs(Input input) const {
   for (size_t i = 0; i < parts_.size(); ++i)
     if (needs(i, input)) return true;
@@ -154,21 +158,22 @@ Tensor LinearGroup::forward_part(size_t i, const Tensor& x, const Packed& packed
 }
 
 std::vector<Tensor> LinearGroup::forward(const Tensor& x, const std::vector<bool>& needs,
-                                         size_t first) {
+                                         size_t first, const Float8Rows* rounded) {
   const at::NoGradGuard guard;
   const auto begin = needs.begin() + static_cast<std::ptrdiff_t>(first);
   needs_.assign(begin, begin + static_cast<std::ptrdiff_t>(num_inputs()));
   kept_.assign(parts_.size(), {});
-  if (border_) return forward_bordered(x);
+  if (border_) return forward_bordered(x, rounded);
   std::vector<Tensor> outputs;
   const Packed packed(x);
   for (size_t i = 0; i < parts_.size(); ++i) outputs.push_back(forward_part(i, x, packed));
   return outputs;
 }
 
-Tensor LinearGroup::input_gradient(const std::vector<Tensor>& dys, bool wanted) {
+Tensor LinearGroup::input_gradient(const std::vector<Tensor>& dys, bool wanted,
+                                   const Float8Rows* rounded) {
   const at::NoGradGuard guard;
-  if (border_) return input_gradient_bordered(dys, wanted);
+  if (border_) return input_gradient_bordered(dys, wanted, rounded);
   std::vector<Term> terms;
   Tensor masked;  // what comes through dropout masks
   for (size_t i = 0; i < parts_.size(); ++i) {

@@ -27,16 +27,22 @@ class LinearGroup {
   int64_t spare() const;
   /// Whether the outputs are neighbouring columns of one matrix, where their gradients should be.
   bool is_joined() const { return border_ != nullptr; }
+  /// Whether x and the joined gradients are rounded to eight bits for the products.
+  bool is_float8() const;
 
   /// Outputs for x [N, in]. `needs`, from `first` on: which inputs() will want a gradient. The
   /// gradients of joined outputs may take their memory.
-  std::vector<Tensor> forward(const Tensor& x, const std::vector<bool>& needs, size_t first);
+  /// `rounded`: x in eight bits, where is_float8() and the caller has it already.
+  std::vector<Tensor> forward(const Tensor& x, const std::vector<bool>& needs, size_t first,
+                              const Float8Rows* rounded = nullptr);
   /// Drops what forward() kept, which will run once more before the backward pass.
   void forget() { kept_.clear(), border_down_ = Tensor(); }
   /// Whether gradients() will read x.
   bool reads_input() const;
-  /// From the gradients of the outputs, once: that of x, if wanted.
-  Tensor input_gradient(const std::vector<Tensor>& dys, bool wanted);
+  /// From the gradients of the outputs, once: that of x, if wanted. `rounded`: as above, of the
+  /// joined gradients.
+  Tensor input_gradient(const std::vector<Tensor>& dys, bool wanted,
+                        const Float8Rows* rounded = nullptr);
   /// After it: those of inputs(), undefined where not needed. x: undefined unless reads_input().
   std::vector<Tensor> gradients(const Tensor& x);
 
@@ -51,8 +57,9 @@ class LinearGroup {
   bool needs(size_t part, Input input) const { return needs_[part * kInputs + input]; }
   bool any_needs(Input input) const;
   Tensor forward_part(size_t i, const Tensor& x, const class Packed& packed);
-  std::vector<Tensor> forward_bordered(const Tensor& x);
-  Tensor input_gradient_bordered(const std::vector<Tensor>& dys, bool wanted);
+  std::vector<Tensor> forward_bordered(const Tensor& x, const Float8Rows* rounded);
+  Tensor input_gradient_bordered(const std::vector<Tensor>& dys, bool wanted,
+                                 const Float8Rows* rounded);
   void gradients_bordered(const Tensor& x, std::vector<Tensor>& grads);
 
   std::vector<LinearPart> parts_;

@@ -187,13 +187,15 @@ struct FeedForwardOp {
 
   Tensor forward(const Tensor& x, const Saved& saved) {
     const std::vector<Tensor> both = gate_up->forward(x, saved.needs, kOfGateUp);
-    const Tensor h = gated_act_forward(both[0], both[1], activation, down->spare());
+    Float8Rows rounded;
+    Float8Rows* to = down->is_float8() ? &rounded : nullptr;
+    const Tensor h = gated_act_forward(both[0], both[1], activation, down->spare(), to);
     if (again) {
       gate_up->forget();
     } else {
       gate = both[0], up = both[1];
     }
-    return down->forward(h, saved.needs, of_down())[0];
+    return down->forward(h, saved.needs, of_down(), to)[0];
   }
 
   std::vector<Tensor> backward(const Tensor& dy, const Saved& saved) {
@@ -203,14 +205,16 @@ struct FeedForwardOp {
       gate = both[0], up = both[1];
     }
     std::vector<Tensor> grads = {Tensor()}, of_down_inputs;
+    Float8Rows rounded;
+    Float8Rows* to = gate_up->is_float8() && saved.needs[0] ? &rounded : nullptr;
     {
       // The gradient of h becomes h, those of gate and up take their places.
       const Tensor dh = down->input_gradient({dy}, true);
       const bool wanted = down->reads_input();
-      gated_act_backward(dh, gate, up, activation, gate, up, wanted ? dh : Tensor());
+      gated_act_backward(dh, gate, up, activation, gate, up, wanted ? dh : Tensor(), to);
       of_down_inputs = down->gradients(wanted ? dh : Tensor());
     }
-    grads[0] = gate_up->input_gradient({gate, up}, saved.needs[0]);
+    grads[0] = gate_up->input_gradient({gate, up}, saved.needs[0], to);
     gate = up = Tensor();
     ops::append(grads, gate_up->gradients(x));
     ops::append(grads, std::move(of_down_inputs));

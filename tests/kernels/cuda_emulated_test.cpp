@@ -271,10 +271,11 @@ std::vector<Tensor> launch_gated_act(Activation activation, const std::vector<Te
   const Tensor gate = as(in[0]), up = as(in[1]),
                y = as(ops::full(dy.sizes(), NAN, dy.scalar_type())), grad = as(dy);
   emulated::GatedAct p{dtype_of(gate), gate.size(0), gate.size(1), activation,
-                       rows(gate),     rows(up),     rows(y)};
+                       rows(gate),     rows(up),     rows(y),      {}};
   EXPECT_EQ(emulated::gated_act(p, {}), cudaSuccess);
   p.y = rows(grad);
-  EXPECT_EQ(emulated::gated_act_backward({p, rows(grad), rows(gate), rows(up)}, {}), cudaSuccess);
+  EXPECT_EQ(emulated::gated_act_backward({p, rows(grad), rows(gate), rows(up), {}}, {}),
+            cudaSuccess);
   EXPECT_TRUE(same_bits(grad.contiguous(), y.contiguous()));
   return {y.contiguous(), gate.contiguous(), up.contiguous()};
 }
@@ -348,6 +349,43 @@ TEST(CudaEmulated, BorderOfAdapters) {
   }
 }
 
+emulated::Float8Out float8_out(const Float8Rows& t) {
+  return {data<uint8_t>(t.codes), data<float>(t.scales), kFloat8Most, kFloat8LeastScale};
+}
+Float8Rows fresh_float8(int64_t count, int64_t width) {
+  return {ops::full({count, width}, 1, at::kFloat).to(at::kFloat8_e4m3fn),
+          ops::full({count, 1}, NAN, at::kFloat)};
+}
+
+TEST(CudaEmulated, GatedActRoundsToFloat8) {
+  constexpr int64_t kCount = 3, kWidth = 528;
+  for (const at::ScalarType dtype : kDtypes) {
+    SCOPED_TRACE(toString(dtype));
+    const Tensor gate = normal({kCount, kWidth}, 1).to(dtype),
+                 up = normal({kCount, kWidth}, 2).to(dtype),
+                 dy = normal({kCount, kWidth}, 3).to(dtype);
+    const auto launch = [&] {
+      const Float8Rows y8 = fresh_float8(kCount, kWidth), d8 = fresh_float8(kCount, 2 * kWidth);
+      const Tensor y = ops::empty_like(gate), d = ops::full({kCount, 2 * kWidth}, NAN, dtype);
+      emulated::GatedAct p{dtype_of(gate), kCount,   kWidth,  Activation::kSilu,
+                           rows(gate),     rows(up), rows(y), float8_out(y8)};
+      EXPECT_EQ(emulated::gated_act(p, {}), cudaSuccess);
+      p.rounded = {};
+      EXPECT_EQ(emulated::gated_act_backward({p, rows(dy), rows(d.narrow(1, 0, kWidth)),
+                                              rows(d.narrow(1, kWidth, kWidth)), float8_out(d8)},
+                                             {}),
+                cudaSuccess);
+      return std::vector<Tensor>{y, d, y8.codes, y8.scales, d8.codes, d8.scales};
+    };
+    const auto made = in_both_orders(launch);
+    const Float8Rows y8 = to_float8(made[0]), d8 = to_float8(made[1]);
+    EXPECT_TRUE(same_bits(made[2], y8.codes));
+    EXPECT_TRUE(same_bits(made[3], y8.scales));
+    EXPECT_TRUE(same_bits(made[4], d8.codes));
+    EXPECT_TRUE(same_bits(made[5], d8.scales));
+  }
+}
+
 TEST(CudaEmulated, ToFloat8) {
   for (const at::ScalarType dtype : kDtypes)
     for (const auto& [count, width] : {std::pair<int64_t, int64_t>{3, 16}, {5, 48}, {2, 4112}}) {
@@ -357,16 +395,12 @@ TEST(CudaEmulated, ToFloat8) {
       x[1][width - 1] = INFINITY;
       const Float8Rows wanted = to_float8(x);
       const auto launch = [&] {
-        const Tensor codes = ops::full({count, width}, 1, at::kFloat).to(at::kFloat8_e4m3fn),
-                     scales = ops::full({count, 1}, NAN, at::kFloat);
+        const auto [codes, scales] = fresh_float8(count, width);
         EXPECT_EQ(emulated::to_float8({.dtype = dtype_of(x),
                                        .rows = count,
                                        .width = width,
                                        .x = rows(x),
-                                       .most = 448,
-                                       .least_scale = 0x1p-100f,
-                                       .codes = data<uint8_t>(codes),
-                                       .scales = data<float>(scales)},
+                                       .rounded = float8_out({codes, scales})},
                                       {}),
                   cudaSuccess);
         return std::vector<Tensor>{codes, scales};

@@ -82,7 +82,8 @@ TEST(Ledger, KnowsTheMethods) {
   const Json float8 = ledger_of("lora", "false", "float8");
   const double groups = 4 * static_cast<double>(load_spec(tiny_model()).num_layers);
   EXPECT_EQ(sum(float8, "launches", "forward", "scaled_mm"), groups);
-  EXPECT_EQ(sum(float8, "launches", "forward", "to_float8"), groups);
+  // Of q, k, v, of o, of gate and up; the gated product rounds down's input itself.
+  EXPECT_EQ(sum(float8, "launches", "forward", "to_float8"), groups * 3 / 4);
   EXPECT_EQ(sum(float8, "launches", "backward", "scaled_mm"), groups - 1);  // no dX below the first
   EXPECT_EQ(number(float8, "model_flops"), number(lora, "model_flops"));
   EXPECT_GT(number(full, "model_flops"), 1.4 * number(lora, "model_flops"));
