@@ -233,6 +233,7 @@ int Trainer::loop() {
     const bool saves =
         config_.save.every_steps ? state_.step % *config_.save.every_steps == 0 : is_due;
     if (saves || StopSignals::take_save_request()) save_now(/*goes_on=*/true);
+    if (state_.step == resumed_step_ + 1 && !is_last_step_) checkpoints_->prepare();
     checkpoints_->check();
     if (StopSignals::received()) return end_by_signal();
   }
