@@ -6,6 +6,7 @@
 #   LIBTORCH=DIR scripts/setup.sh use an existing LibTorch (the folder with include/ and lib/)
 #   FINETUNE_DEPS=DIR             another place than .deps/
 #   FINETUNE_CUDA=0               do not fetch the CUDA parts although nvcc is present
+#   FINETUNE_CLANG=1              clang with libFuzzer too, for scripts/fuzz.sh; without them all else is still set up
 #
 # Versions are pinned in third_party/versions.txt.
 set -euo pipefail
@@ -15,17 +16,19 @@ mkdir -p "$deps"
 
 packages=(g++ cmake ninja-build ccache libgtest-dev libcli11-dev libspdlog-dev nlohmann-json3-dev libyaml-cpp-dev
           libpcre2-dev libutf8proc-dev)
-missing=()
-for p in "${packages[@]}"; do
-  dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q "install ok installed" || missing+=("$p")
-done
-if [ ${#missing[@]} -gt 0 ]; then
+install() {
+  local missing=() as_root=() p
+  for p in "$@"; do
+    dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q "install ok installed" || missing+=("$p")
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
   echo "setup: installing ${missing[*]}"
-  as_root=()
   [ "$(id -u)" -eq 0 ] || as_root=(sudo)
-  "${as_root[@]}" apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
-fi
+  "${as_root[@]}" apt-get update -qq &&
+    DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+install "${packages[@]}"
+if [ "${FINETUNE_CLANG:-0}" != 0 ]; then install clang libclang-rt-dev || echo "setup: clang cannot be installed"; fi
 
 sets="base source"
 if [ "${FINETUNE_CUDA:-1}" != 0 ] && { command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ]; }; then

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """a4: a disk with room for 0.5, 1.5 and 2.5 checkpoints, keep 1: the older checkpoint survives, the error says what is needed and
-what is free, a warning comes before the first step, and with room again the run ends like one never stopped.
+what is free, a warning comes before the first step, and with room again the run ends like one never stopped. A disk that is
+mounted read-only is refused before the weights are read.
 A small tmpfs where mounting is allowed (root); else a limit on file sizes, which stands for the first case only."""
 import subprocess
 import sys
@@ -46,9 +47,17 @@ def main():
             subprocess.run(["umount", disk], check=True)
         else:
             subprocess.run(["rm", "-rf", output], check=True)
+    if mounted:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", disk], check=True)
+        done = scene.run(disk / "out", check=False)
+        if done.returncode != 5 or f"error: {disk}/out" not in done.stderr or "Read-only file system" not in done.stderr:
+            bad.append(f"read-only: status {done.returncode} {done.stderr[-300:]}")
+        if "ready " in done.stderr:
+            bad.append(f"read-only: found late: {done.stderr[-300:]}")
+        subprocess.run(["umount", disk], check=True)
     scene.close()
     how = "tmpfs" if mounted else "file size limit, mounting is not allowed"
-    return 0 if runs.row("a4", f"3 sizes of disk ({how}), checkpoint of {size >> 10} KiB, {len(bad)} bad {bad[:3]}", not bad) else 1
+    return 0 if runs.row("a4", f"3 sizes of disk{', and read-only' if mounted else ''} ({how}), checkpoint of {size >> 10} KiB, {len(bad)} bad {bad[:3]}", not bad) else 1
 
 
 if __name__ == "__main__":

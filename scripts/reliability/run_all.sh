@@ -28,7 +28,10 @@ table() {  # ROW FILTER: gtest cases as a row
   echo
 }
 table a7 'Resume.*:*ResumeOf*'
-[ -z "${FINETUNE_ASSETS:-}" ] || run ./a8_save_cost.py "$FINETUNE_ASSETS/smollm2" method=lora
+if [ -n "${FINETUNE_ASSETS:-}" ]; then
+  run ./a8_save_cost.py "$FINETUNE_ASSETS/smollm2" method=lora
+  run ./a8_save_cost.py "$FINETUNE_ASSETS/smollm2" method=full
+fi
 table b1 '*/Bad*:FullDisk*:MappedFiles*'
 run ./e1_soak.py $([ "$quick" = quick ] && echo 3000 || echo 20000)
 run ./f_checks.py

@@ -8,7 +8,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <new>
 
 #include "base/error.h"
 #include "base/seed.h"
@@ -32,6 +34,8 @@ auto whole_call(Call&& call) {
 fs::path parent_of(const fs::path& path) {
   return path.parent_path().empty() ? fs::path(".") : path.parent_path();
 }
+
+constexpr size_t kBuffered = size_t{1} << 20, kAlignment = 4096;
 
 constexpr std::string_view kStaging = ".staging", kOld = ".old", kNew = ".new";
 
@@ -90,9 +94,23 @@ OutputFile::~OutputFile() {
   if (fd_ >= 0) ::close(fd_);
 }
 
+void OutputFile::Free::operator()(char* p) const {
+  std::free(p);
+}
+
+void OutputFile::write_past_cache(bool on) {
+  const int flags = ::fcntl(fd_, F_GETFL);
+  is_past_cache_ =
+      flags >= 0 && ::fcntl(fd_, F_SETFL, on ? flags | O_DIRECT : flags & ~O_DIRECT) == 0 && on;
+}
+
 void OutputFile::put(const char* data, size_t size) {
   while (size > 0) {
     const ssize_t n = whole_call([&] { return ::write(fd_, data, size); });
+    if (n < 0 && errno == EINVAL && is_past_cache_) {
+      write_past_cache(false);  // the rest after a short write, or a rule of its own
+      continue;
+    }
     if (n < 0) output_failed(path_, "cannot be written");
     data += n;
     size -= static_cast<size_t>(n);
@@ -100,23 +118,30 @@ void OutputFile::put(const char* data, size_t size) {
 }
 
 void OutputFile::flush() {
-  put(buffer_.data(), buffer_.size());
-  buffer_.clear();
+  if (filled_ == kBuffered) {
+    if (bytes_ == static_cast<int64_t>(kBuffered)) write_past_cache(true);
+  } else if (is_past_cache_) {
+    write_past_cache(false);  // the end of the file is no whole block
+  }
+  put(buffer_.get(), filled_);
+  // The disk begins now: dirty pages of a whole checkpoint would hold up every writer of the
+  // machine, and the sync. A hint; sync() tells what goes wrong.
+  if (filled_ == kBuffered && !is_past_cache_) ::sync_file_range(fd_, 0, 0, SYNC_FILE_RANGE_WRITE);
+  filled_ = 0;
 }
 
 void OutputFile::write(const void* data, size_t size) {
-  constexpr size_t kBuffered = size_t{1} << 18;
-  sum_.add(static_cast<const char*>(data), size);
-  bytes_ += static_cast<int64_t>(size);
-  if (buffer_.size() + size > kBuffered) flush();
-  if (size > kBuffered) {
-    put(static_cast<const char*>(data), size);
-    // The disk begins now: dirty pages of a whole checkpoint would hold up every writer of the
-    // machine, and the sync. A hint; sync() tells what goes wrong.
-    ::sync_file_range(fd_, 0, 0, SYNC_FILE_RANGE_WRITE);
-    return;
+  if (!buffer_) buffer_.reset(static_cast<char*>(std::aligned_alloc(kAlignment, kBuffered)));
+  if (!buffer_) throw std::bad_alloc();
+  for (const char *from = static_cast<const char*>(data), *end = from + size; from != end;) {
+    const size_t n = std::min(static_cast<size_t>(end - from), kBuffered - filled_);
+    sum_.add(from, n);  // piece by piece: the copy finds it in the processor's cache
+    std::memcpy(buffer_.get() + filled_, from, n);
+    bytes_ += static_cast<int64_t>(n);
+    filled_ += n;
+    from += n;
+    if (filled_ == kBuffered) flush();
   }
-  buffer_.append(static_cast<const char*>(data), size);
 }
 
 void OutputFile::sync() {

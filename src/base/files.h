@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,7 +38,9 @@ struct Written {
 };
 
 /// A file that is being written. A call that a signal cuts short goes on; any other failure is an
-/// Error (output) with the path and the reason. What close() has not seen may be lost.
+/// Error (output) with the path and the reason. What close() has not seen may be lost. A large file
+/// goes past the page cache: filling gigabytes of pages that nobody reads costs far more than
+/// writing them, and takes the pages of others.
 class OutputFile {
  public:
   /// `flags` are open()'s: O_TRUNC or O_APPEND.
@@ -52,13 +55,20 @@ class OutputFile {
   Written close();
 
  private:
+  struct Free {
+    void operator()(char* p) const;
+  };
   void flush();
   void put(const char* data, size_t size);
+  /// Where the file system knows how; it may still refuse a write (EINVAL).
+  void write_past_cache(bool on);
   fs::path path_;
-  std::string buffer_;
+  std::unique_ptr<char, Free> buffer_;  ///< aligned as such writes want it
+  size_t filled_ = 0;
   Checksum sum_;
   int64_t bytes_ = 0;
   int fd_ = -1;
+  bool is_past_cache_ = false;
 };
 
 /// Writes and syncs. Error (output) names the path and the reason.

@@ -9,6 +9,7 @@
 #include <arrow/api.h>
 #include <arrow/csv/api.h>
 #include <arrow/io/api.h>
+#include <arrow/util/float16.h>
 #include <arrow/util/utf8.h>
 #include <parquet/arrow/reader.h>
 #include <parquet/exception.h>
@@ -189,6 +190,8 @@ Json cell(const arrow::Array& array, int64_t i, int depth) {
       if (v > static_cast<uint64_t>(INT64_MAX)) return static_cast<double>(v);
       return static_cast<int64_t>(v);
     }
+    case Type::HALF_FLOAT:
+      return arrow::util::Float16::FromBits(FT_AS(HalfFloatArray).Value(i)).ToDouble();
     case Type::FLOAT:
       return static_cast<double>(FT_AS(FloatArray).Value(i));
     case Type::DOUBLE:

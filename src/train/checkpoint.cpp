@@ -1,5 +1,7 @@
 #include "train/checkpoint.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <charconv>
 #include <chrono>
@@ -73,12 +75,28 @@ int64_t bytes_of(const NamedTensors& tensors) {
   return bytes;
 }
 
-/// Values into the same tensors of host memory each time.
+constexpr size_t kAlignment = 64, kPage = 4096;
+
+size_t aligned_bytes(const NamedTensors& tensors) {
+  size_t bytes = 0;
+  for (const auto& [name, tensor] : tensors)
+    bytes += (tensor.nbytes() + kAlignment - 1) / kAlignment * kAlignment;
+  return bytes;
+}
+
+/// Tensors like `live` that lie at `at`, which moves on.
+NamedTensors laid_out(const NamedTensors& live, std::byte*& at) {
+  NamedTensors all;
+  for (const auto& [name, tensor] : live) {
+    all.emplace_back(
+        name, at::from_blob(at, tensor.sizes(), at::TensorOptions().dtype(tensor.scalar_type())));
+    at += (tensor.nbytes() + kAlignment - 1) / kAlignment * kAlignment;
+  }
+  return all;
+}
+
 void copy_into(NamedTensors& copy, const NamedTensors& live) {
   const at::NoGradGuard guard;
-  if (copy.empty())
-    for (const auto& [name, tensor] : live)
-      copy.emplace_back(name, ops::empty(tensor.sizes(), tensor.scalar_type(), at::kCPU));
   for (size_t i = 0; i < live.size(); ++i) copy[i].second.copy_(live[i].second.detach());
 }
 
@@ -153,11 +171,30 @@ void CheckpointWriter::save(const TrainState& state) {
   write(state, named(params_), optimizer_.state());
 }
 
+void CheckpointWriter::prepare() {
+  // Half: a run that fills the machine's memory must not die of being saved.
+  if (copies_ || copy_bytes() == 0 || copy_bytes() > available_memory() / 2) return;
+  const NamedTensors trained = named(params_), states = optimizer_.state();
+  const size_t bytes = aligned_bytes(trained) + aligned_bytes(states);
+  // Not of the arena, which would give the blocks that the next step wants.
+  void* range = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (range == MAP_FAILED) return;
+  ::madvise(range, bytes, MADV_HUGEPAGE);
+  copies_ = {static_cast<std::byte*>(range), [bytes](std::byte* p) { ::munmap(p, bytes); }};
+  std::byte* at = copies_.get();
+  trained_copy_ = laid_out(trained, at);
+  states_copy_ = laid_out(states, at);
+  wait();
+  pending_ = std::async(std::launch::async, [this, bytes] {
+    for (size_t page = 0; page < bytes; page += kPage) copies_.get()[page] = std::byte{};
+  });
+}
+
 void CheckpointWriter::save_beside(const TrainState& state) {
   wait();
-  const int64_t bytes = copy_bytes();
-  // Half: a run that fills the machine's memory must not die of being saved.
-  if (bytes == 0 || (trained_copy_.empty() && bytes > available_memory() / 2)) return save(state);
+  prepare();
+  wait();
+  if (!copies_) return save(state);
   copy_into(trained_copy_, named(params_));
   copy_into(states_copy_, optimizer_.state());
   pending_ =

@@ -8,6 +8,7 @@
 
 #include <filesystem>
 #include <future>
+#include <memory>
 #include <optional>
 #include <set>
 #include <vector>
@@ -42,6 +43,9 @@ class CheckpointWriter {
   /// Waits; an error that nobody asked for is lost.
   ~CheckpointWriter() = default;
 
+  /// Gets the memory of the copies that save_beside makes, beside what follows: the first save
+  /// would wait for it. When a step has shown what memory is left.
+  void prepare();
   /// On disk when it returns.
   void save(const TrainState& state);
   /// Copies the state and writes it beside what follows, after the one before is on disk. Where the
@@ -64,7 +68,8 @@ class CheckpointWriter {
   SaveConfig config_;
   std::vector<Param*> params_;
   const Optimizer& optimizer_;
-  /// The copy: its memory stays, so that saving makes none of it anew.
+  /// The copies: their memory stays, so that saving makes none of it anew.
+  std::shared_ptr<std::byte> copies_;
   NamedTensors trained_copy_, states_copy_;
   std::set<std::filesystem::path> whole_;  ///< written or verified by this process
   std::future<void> pending_;              ///< last: its thread uses all of the above

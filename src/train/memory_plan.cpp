@@ -279,15 +279,6 @@ int64_t buffer_bytes(const Facts& f, int64_t program_bytes) {
   return program_bytes + (packing + (is_on_unit(f) ? 26 : 18 + 12 * num_threads() + 45)) * kMiB;
 }
 
-/// Whether a checkpoint is written while training goes on, from a copy.
-bool saves_beside(const RunConfig& config) {
-  const int64_t steps = config.train.max_steps.value_or(INT64_MAX);
-  const bool before_the_end = config.save.every_steps   ? *config.save.every_steps < steps
-                              : config.eval.every_steps ? *config.eval.every_steps < steps
-                                                        : config.eval.evaluations > 0 && steps > 1;
-  return before_the_end && config.save.background && !config.train.optimizer.starts_with("paged");
-}
-
 }  // namespace
 
 std::unique_ptr<Model> outline_of_run(const RunConfig& config) {
@@ -343,6 +334,14 @@ Recompute recompute_for(const TrainConfig& train, const PlanOf& plan, int64_t me
   if (!asked)
     return choose_recompute(plan, static_cast<int64_t>(0.9 * static_cast<double>(memory)), is_cuda);
   return is_cuda ? *asked : std::min(*asked, Recompute::kBlocks);
+}
+
+bool saves_beside(const RunConfig& config) {
+  const int64_t steps = config.train.max_steps.value_or(INT64_MAX);
+  const bool before_the_end = config.save.every_steps   ? *config.save.every_steps < steps
+                              : config.eval.every_steps ? *config.eval.every_steps < steps
+                                                        : config.eval.evaluations > 0 && steps > 1;
+  return before_the_end && config.save.background && !config.train.optimizer.starts_with("paged");
 }
 
 MemoryPlan plan_memory(const RunConfig& config, Recompute recompute, Model& outline,

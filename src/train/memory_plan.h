@@ -65,6 +65,10 @@ Recompute choose_recompute(const PlanOf& plan, int64_t memory, bool is_cuda);
 /// is offloaded.
 Recompute recompute_for(const TrainConfig& train, const PlanOf& plan, int64_t memory, bool is_cuda);
 
+/// Whether a run of at most train.max_steps writes a checkpoint while training goes on, from a
+/// copy.
+bool saves_beside(const RunConfig& config);
+
 /// `outline`: outline_of_run(config). `program_bytes`: the program with tokenizer and data but
 /// without a model, as resident_memory() counts it; 0 on CUDA, whose peak is the device's.
 MemoryPlan plan_memory(const RunConfig& config, Recompute recompute, Model& outline,

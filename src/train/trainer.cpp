@@ -77,6 +77,7 @@ void Trainer::plan_run() {
   }
   RunConfig config = config_;
   config.train.max_steps = num_steps_;
+  saves_beside_ = saves_beside(config);
   const auto outline = outline_of_run(config);
   const BatchSize batch = largest_batch(*loader_, config_);
   const auto plan = [&](Recompute recompute) {
@@ -246,6 +247,7 @@ int Trainer::loop() {
     profiler.end_step();
     if (is_due && !eval_.empty()) stopped_early = evaluate_now();
     if (saves) save_now(/*goes_on=*/true);
+    if (saves_beside_ && state_.step == resumed_step_ + 1) checkpoints_->prepare();
     checkpoints_->check();
     if (StopSignals::received()) return end_by_signal();
   }

@@ -97,6 +97,7 @@ class Trainer {
   };
   std::deque<InFlight> in_flight_;
   std::chrono::steady_clock::time_point loop_start_, last_end_;
+  bool saves_beside_ = false;
   bool is_last_step_ = false;  ///< of the run: the newest one begun
   int64_t num_steps_ = 0;      ///< with several windows an estimate
   int64_t saved_step_ = -1, resumed_step_ = 0, planned_bytes_ = 0;

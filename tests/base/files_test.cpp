@@ -59,17 +59,27 @@ TEST_F(Files, ChecksumSeesEveryBitAndTheLength) {
   EXPECT_TRUE(enter(""));
 }
 
+// Past the page cache or not: the whole blocks of a large file, its end, and what is appended to a
+// file that ends within a block.
 TEST_F(Files, OutputFilesKeepTheOrderOfSmallAndLargeWrites) {
   std::string expected;
-  OutputFile out(folder / "a", O_TRUNC);
-  for (const size_t size : {1, 100, 300000, 7, 262144, 262143, 2, 1000000}) {
-    const std::string part(size, static_cast<char>('a' + size % 26));
-    out.write(part.data(), part.size());
-    expected += part;
+  for (const int flags : {O_TRUNC, O_APPEND}) {
+    OutputFile out(folder / "a", flags);
+    const size_t before = expected.size();
+    for (const size_t size : {1, 100, 300000, 7, 262144, 1000000, 2, 3145733, 1}) {
+      std::string part(size, '\0');
+      for (size_t i = 0; i < size; ++i) part[i] = static_cast<char>(i * 31 + size);
+      out.write(part.data(), part.size());
+      expected += part;
+    }
+    out.sync();
+    const Written written = out.close();
+    EXPECT_EQ(written.bytes, static_cast<int64_t>(expected.size() - before));
+    if (flags == O_TRUNC) {
+      EXPECT_EQ(written.checksum, checksum(folder / "a"));
+    }
+    EXPECT_TRUE(read_file(folder / "a") == expected);
   }
-  out.sync();
-  EXPECT_EQ(out.close().bytes, static_cast<int64_t>(expected.size()));
-  EXPECT_TRUE(read_file(folder / "a") == expected);
 }
 
 TEST_F(Files, AStagedFolderReplacesAnOlderOne) {

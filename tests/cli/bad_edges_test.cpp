@@ -184,6 +184,12 @@ INSTANTIATE_TEST_SUITE_P(
     }),
     bad_input_name);
 
+/// One column of a file with many types.
+Args parquet_column(Scene& s, const std::string& ours, const std::string& theirs) {
+  s.run.set("data.columns", str("{", ours, ": ", theirs, "}"));
+  return s.set("data.train", (test_data() / "samples/types.parquet").string());
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Rows, BadEdges,
     testing::ValuesIn(std::vector<BadInput>{
@@ -243,6 +249,34 @@ INSTANTIATE_TEST_SUITE_P(
            bytes[bytes.size() - 200] ^= 0x55;
            return s.data("d.parquet", bytes);
          }},
+        {"parquet_with_numbers_for_text",
+         3,
+         {"types.parquet: row 1", "text"},
+         [](Scene& s) { return parquet_column(s, "text", "number_kind"); }},
+        {"parquet_with_nulls_for_text",
+         3,
+         {"data.columns", "nothing"},
+         [](Scene& s) { return parquet_column(s, "text", "nothing"); }},
+        {"parquet_with_bytes_for_text",
+         3,
+         {"types.parquet: row 1", "text"},
+         [](Scene& s) { return parquet_column(s, "text", "picture"); }},
+        {"parquet_with_decimals_for_ids",
+         3,
+         {"types.parquet: row 1", "input_ids"},
+         [](Scene& s) { return parquet_column(s, "input_ids", "decimal"); }},
+        {"parquet_with_nested_numbers_for_ids",
+         3,
+         {"types.parquet: row 1", "input_ids[0]"},
+         [](Scene& s) { return parquet_column(s, "input_ids", "nested"); }},
+        {"parquet_with_lists_of_numbers_for_messages",
+         3,
+         {"types.parquet: row 1", "messages[0]"},
+         [](Scene& s) { return parquet_column(s, "messages", "nested"); }},
+        {"parquet_with_times_for_messages",
+         3,
+         {"types.parquet: row 1", "messages"},
+         [](Scene& s) { return parquet_column(s, "messages", "when_ms"); }},
         {"data_is_a_device",
          3,
          {"d.jsonl", "device"},
@@ -351,6 +385,7 @@ INSTANTIATE_TEST_SUITE_P(
          }},
         {"csv_with_a_byte_order_mark",
          [](Scene& s) { return s.data("d.csv", "\xef\xbb\xbfprompt,completion\na,b\n"); }},
+        {"parquet_with_a_dictionary", [](Scene& s) { return parquet_column(s, "text", "kind"); }},
         {"surplus_keys",
          [](Scene& s) {
            return s.data("d.jsonl", R"({"text": "a b", "id": 7, "x": [1]})"

@@ -145,6 +145,33 @@ TEST(Containers, ParquetTypes) {
   EXPECT_TRUE(rows[4].where.ends_with("rows.parquet: row 5"));
 }
 
+// nested, turns, pair: lists of lists, of structs, of fixed size; decimal, wide: decimal128 and
+// 256; times of several units; kind, number_kind: dictionaries; large strings and views; picture,
+// fixed, large_binary: bytes, which are text or absent; nothing: Parquet's type of nulls only.
+TEST(Containers, ParquetTypesBeyondText) {
+  const auto rows = read_rows({sample("types.parquet")});
+  ASSERT_EQ(rows.size(), 3u);
+  EXPECT_EQ(
+      rows[0].value.dump(),
+      R"({"nested": [[1, 2], [], null], "turns": [{"role": "user", "content": "a", "tools": )"
+      R"(["x", "y"]}, {"role": "assistant", "content": "b", "tools": []}], "pair": [1.5, 2.5], )"
+      R"("decimal": "12.50", "wide": "12345678901234567890123456789012345678901.5", )"
+      R"("when_ms": "2024-01-02 03:04:05.678", "when_ns_utc": "2024-01-02 03:04:05.000000000Z", )"
+      R"("day": "2024-02-29", "time": "03:04:05.000006", "span": "90", "kind": "a", )"
+      R"("number_kind": 7, "large": "L", "view": "short", "fixed": "ab", "large_binary": "big", )"
+      R"("unsigned": 1.8446744073709552e+19, "half": 0.5, "not_finite": NaN, "by_number": )"
+      R"([{"key": 1, "value": "x"}, {"key": 2, "value": null}], "flag": true})");
+  EXPECT_EQ(rows[1].value.dump(),
+            R"({"nested": [], "decimal": "-0.01", "kind": "b", "large": "", "view": )"
+            R"("longer than twelve bytes", "picture": "text", "unsigned": 9223372036854775807, )"
+            R"("not_finite": Infinity, "by_number": {}})");
+  EXPECT_EQ(rows[2].value.dump(),
+            R"({"turns": [null], "pair": [0.0, -1.0], "wide": "-1.0", )"
+            R"("when_ms": "1969-12-31 00:00:00.000", "day": "0001-01-01", )"
+            R"("time": "00:00:00.000000", "kind": "a", "number_kind": 7, "half": -2.0, )"
+            R"("flag": false})");
+}
+
 TEST(Containers, DamagedParquetIsAnError) {
   const std::string whole = read_file(sample("rows.parquet"));
   EXPECT_TRUE(error_for("a.parquet", "").starts_with("a.parquet: "));

@@ -123,6 +123,7 @@ def rows():
     put("csv", "same_names", b"1a,a\n1,2\n")
     put("csv", "nul_and_bom", b"1\xef\xbb\xbfa,b\r\n\0,2\r\n")
     put("parquet", "rows", (samples / "rows.parquet").read_bytes())
+    put("parquet", "types", (samples / "types.parquet").read_bytes())
     put("parquet", "cut", (samples / "rows.parquet").read_bytes()[:-9])
     put("parquet", "magic", b"PAR1\0\0\0\0PAR1")
     for name, text in {"values": '{"a": [1, -2.5e-3, true, null, "\\u00e9\\n"], "b": {}}', "big": "[18446744073709551615, 1e999, -0.0, 1e-400]",
