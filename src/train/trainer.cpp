@@ -115,7 +115,10 @@ void Trainer::arrange_base() {
                 device_text(model.device), ": the frozen layers multiply in ", config_.dtype);
     in_float8 = false;
   }
-  if (session_.adapters && model.device.is_cuda()) model.decoder.add_borders(in_float8);
+  if (!session_.adapters || !model.device.is_cuda()) return;
+  model.decoder.add_borders(in_float8);
+  if (in_float8)
+    log_info("base       frozen layers multiply in eight bits (E4M3, a scale per row)");
 }
 
 void Trainer::report_start() {
