@@ -305,4 +305,11 @@ Tensor multiply(const std::vector<Term>& terms, const Tensor& bias, at::ScalarTy
   return y;
 }
 
+void multiply_row(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& y) {
+  const int64_t cols = weight.size(0), inner = weight.size(1);
+  FT_INVARIANT(x.numel() == inner && y.numel() == cols);
+  dot_products<1>({{elements(x), elements(weight), inner, inner, inner}},
+                  {y.data_ptr(), 1, cols, false, bias.defined() ? elements(bias) : nullptr, false});
+}
+
 }  // namespace ft::unit
