@@ -85,7 +85,12 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& 
   if (data == MAP_FAILED) fail_input(file.string(), ": cannot be mapped: ", std::strerror(errno));
   std::shared_ptr<const MappedFile> mapped(
       new MappedFile(static_cast<const std::byte*>(data), size, printable(file.string())));
-  if (data) enter(mapped->data_, size, mapped->path_.c_str());
+  if (data) {
+    enter(mapped->data_, size, mapped->path_.c_str());
+    // What is not in the page cache yet gets there in huge pages where the file system has them,
+    // which are read a tenth faster. Elsewhere this says nothing.
+    ::madvise(data, size, MADV_HUGEPAGE);
+  }
   return mapped;
 }
 

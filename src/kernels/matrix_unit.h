@@ -69,6 +69,8 @@ constexpr int64_t kFewRows = 4;
 bool probe();
 Tensor pack(const Tensor& x, bool transposed);
 Tensor multiply(const std::vector<Term>& terms, const Tensor& bias, at::ScalarType dtype);
+/// multiply() of one row x [1, K] and a dense weight [N, K] into y [1, N], all bfloat16.
+void multiply_row(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& y);
 }  // namespace unit
 
 }  // namespace ft

@@ -165,65 +165,63 @@ struct DotTerm {
   int64_t x_ld, w_ld, inner;
 };
 
-constexpr int64_t kAhead = 2;  // columns are asked for so many groups before they are used
+constexpr int64_t kAhead = 1024;  // elements; a weight is asked for so long before it is used
+constexpr int kStreams = 4;       // places at which it is read in turn
 
-/// Columns [n, n + kCols) of all rows.
-template <int kRows, int kCols>
-FT_VECTOR void dot_columns(const std::vector<DotTerm>& terms, int64_t n, const Result& out) {
-  __m512 sums[kRows][kCols];
-  for (auto& row : sums)
-    for (__m512& sum : row) sum = _mm512_setzero_ps();
-  const auto load = [](const uint16_t* p, __mmask32 mask) FT_VECTOR {
-    const __m512i bits = _mm512_maskz_loadu_epi16(mask, p);
-    __m512bh pairs;
-    __builtin_memcpy(&pairs, &bits, sizeof pairs);
-    return pairs;
-  };
-  for (const DotTerm& t : terms)
-    for (int64_t k = 0; k < t.inner; k += 32) {
-      const __mmask32 mask = first_of_32(t.inner - k);
-      __m512bh x[kRows];
-      for (int r = 0; r < kRows; ++r) x[r] = load(t.x + r * t.x_ld + k, mask);
-      for (int c = 0; c < kCols; ++c) {
-        const uint16_t* row = t.w + (n + c) * t.w_ld + k;
-        // Rows are short: the processor foresees little of them. Past the end it does no harm.
-        _mm_prefetch(row + kAhead * kCols * t.w_ld, _MM_HINT_T0);
-        const __m512bh w = load(row, mask);
-        for (int r = 0; r < kRows; ++r) sums[r][c] = _mm512_dpbf16_ps(sums[r][c], x[r], w);
-      }
+FT_VECTOR inline __m512bh load_32(const uint16_t* p, __mmask32 mask) {
+  const __m512i bits = _mm512_maskz_loadu_epi16(mask, p);
+  __m512bh pairs;
+  __builtin_memcpy(&pairs, &bits, sizeof pairs);
+  return pairs;
+}
+
+/// Columns [n, n + 32) of all rows, and of the same size those `step`, 2 `step`, .. columns further
+/// on. A column's weights are one run of memory, and so are the columns of each place; the places
+/// are pages apart, so that the pages' addresses are looked up beside each other. (Neighbouring
+/// columns in turn, which share their pages, are read a sixth slower.)
+template <int kRows, int kPlaces>
+FT_VECTOR void dot_blocks(const std::vector<DotTerm>& terms, int64_t n, int64_t step,
+                          const Result& out) {
+  alignas(64) float c[kPlaces][kRows * kBlock];
+  for (int64_t i = 0; i < std::min(kBlock, out.cols - n); ++i) {
+    __m512 sums[kPlaces][kRows];
+    for (auto& of_place : sums)
+      for (__m512& sum : of_place) sum = _mm512_setzero_ps();
+    for (const DotTerm& t : terms) {
+      const uint16_t* w[kPlaces];
+      for (int p = 0; p < kPlaces; ++p)  // past the last column: any, it is not written
+        w[p] = t.w + std::min(n + p * step + i, out.cols - 1) * t.w_ld;
+      const auto add = [&](int64_t k, __mmask32 mask) FT_VECTOR __attribute__((always_inline)) {
+        __m512bh x[kRows];
+        for (int r = 0; r < kRows; ++r) x[r] = load_32(t.x + r * t.x_ld + k, mask);
+        for (int p = 0; p < kPlaces; ++p) {
+          // The processor itself foresees less. Past the end it does no harm.
+          _mm_prefetch(w[p] + k + kAhead, _MM_HINT_T1);
+          const __m512bh weights = load_32(w[p] + k, mask);
+          for (int r = 0; r < kRows; ++r) sums[p][r] = _mm512_dpbf16_ps(sums[p][r], x[r], weights);
+        }
+      };
+      const int64_t whole = t.inner / 32 * 32;
+      for (int64_t k = 0; k < whole; k += 32) add(k, ~__mmask32{0});
+      if (whole < t.inner) add(whole, first_of_32(t.inner - whole));
     }
-  for (int c = 0; c < kCols; ++c) {
-    const float bias =
-        out.bias ? static_cast<float>(c10::BFloat16(out.bias[n + c], c10::BFloat16::from_bits()))
-                 : 0;
-    for (int r = 0; r < kRows; ++r) {
-      const float value = _mm512_reduce_add_ps(sums[r][c]) + bias;
-      const int64_t at = r * out.cols + n + c;
-      if (out.is_float) {
-        static_cast<float*>(out.data)[at] = value;
-      } else {
-        static_cast<c10::BFloat16*>(out.data)[at] = value;
-      }
-    }
+    for (int p = 0; p < kPlaces; ++p)
+      for (int r = 0; r < kRows; ++r) c[p][r * kBlock + i] = _mm512_reduce_add_ps(sums[p][r]);
   }
+  for (int p = 0; p < kPlaces; ++p) write_block(c[p], 0, n + p * step, out);
 }
 
 template <int kRows>
 void dot_products(const std::vector<DotTerm>& terms, const Result& out) {
   int64_t inner = 0;
   for (const DotTerm& t : terms) inner += t.inner;
-  constexpr int64_t kCols = 4;
-  cpu::parallel_rows((out.cols + kCols - 1) / kCols, inner * kCols,
-                     [&](int64_t begin, int64_t end) {
-                       for (int64_t i = begin; i < end; ++i) {
-                         int64_t n = i * kCols;
-                         if (n + kCols <= out.cols) {
-                           dot_columns<kRows, kCols>(terms, n, out);
-                         } else {
-                           for (; n < out.cols; ++n) dot_columns<kRows, 1>(terms, n, out);
-                         }
-                       }
-                     });
+  cpu::parallel_rows(blocks(out.cols), inner * kBlock, [&](int64_t begin, int64_t end) {
+    const int64_t part = (end - begin) / kStreams;
+    for (int64_t i = begin; i < begin + part; ++i)
+      dot_blocks<kRows, kStreams>(terms, i * kBlock, part * kBlock, out);
+    for (int64_t i = begin + part * kStreams; i < end; ++i)
+      dot_blocks<kRows, 1>(terms, i * kBlock, 0, out);
+  });
 }
 
 /// Few rows by weights as they are stored, or false.
@@ -305,6 +303,13 @@ Tensor multiply(const std::vector<Term>& terms, const Tensor& bias, at::ScalarTy
     });
   }
   return y;
+}
+
+void multiply_row(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& y) {
+  const int64_t cols = weight.size(0), inner = weight.size(1);
+  FT_INVARIANT(x.numel() == inner && y.numel() == cols);
+  dot_products<1>({{elements(x), elements(weight), inner, inner, inner}},
+                  {y.data_ptr(), 1, cols, false, bias.defined() ? elements(bias) : nullptr, false});
 }
 
 }  // namespace ft::unit

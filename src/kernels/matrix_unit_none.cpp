@@ -14,6 +14,9 @@ Tensor unit::pack(const Tensor&, bool) {
 Tensor unit::multiply(const std::vector<Term>&, const Tensor&, at::ScalarType) {
   FT_INVARIANT(false);
 }
+void unit::multiply_row(const Tensor&, const Tensor&, const Tensor&, const Tensor&) {
+  FT_INVARIANT(false);
+}
 OpHalves unit_attention(const Tensor&, const Tensor&, const Tensor&, const Documents&,
                         const AttentionSettings&) {
   FT_INVARIANT(false);

@@ -9,6 +9,7 @@
 #include "kernels/autograd.h"
 #include "kernels/host_stash.h"
 #include "kernels/matrix_unit.h"
+#include "model/decode.h"
 
 namespace ft {
 namespace {
@@ -41,6 +42,10 @@ Tensor Decoder::forward(const Sequence& sequence, bool only_targets) const {
   if (noise_key != 0 && noise_alpha > 0)
     x = x.add(embedding_noise(sequence.documents, x.size(1), noise_alpha, noise_key)
                   .to(x.device(), x.scalar_type()));
+  if (const auto decoded = decode_token(*this, x, sequence)) {
+    sequence.cache->advance(sequence.documents);
+    return *decoded;
+  }
   // A recomputed block runs again in the backward pass, when the caller's sequence may be gone.
   const auto kept = std::make_shared<const Sequence>(sequence);
   const bool blocks_again = recompute >= Recompute::kBlocks && at::GradMode::is_enabled();

@@ -26,27 +26,12 @@ Tensor attend_cached(const Tensor& q, const Tensor& keys, const Tensor& values, 
       .transpose(0, 1);
 }
 
-}  // namespace
-
-/// One new token by the loops of the CPU. q and out [1, H, D]; keys and values [K, L, D], rows
-/// dense.
-void attend_one_token(const Tensor& q, const Tensor& keys, const Tensor& values, const Tensor& out,
-                      const AttentionSettings& settings) {
-  const int64_t H = q.size(1), D = q.size(2), group = H / keys.size(0);
-  const cpu::CachedHead head{keys.size(1), D, static_cast<float>(settings.scale),
-                             static_cast<float>(settings.softcap)};
-  cpu::with_type(q, [&](auto* type) {
-    using T = std::remove_pointer_t<decltype(type)>;
-    cpu::parallel_rows(H, head.keys * D, [&](int64_t begin, int64_t end) {
-      std::vector<float> scores(static_cast<size_t>(head.keys));
-      for (int64_t h = begin; h < end; ++h)
-        cpu::attend_one<T>(head, cpu::data<T>(q) + h * D,
-                           cpu::data<T>(keys) + h / group * keys.stride(0),
-                           cpu::data<T>(values) + h / group * values.stride(0), scores.data(),
-                           cpu::data<T>(out) + h * D);
-    });
-  });
+/// The first key that a new token after `seen` others sees, and of several the first one does.
+int64_t first_seen(int64_t seen, const AttentionSettings& settings) {
+  return settings.window == 0 ? 0 : std::max<int64_t>(0, seen + 1 - settings.window);
 }
+
+}  // namespace
 
 KvCache::KvCache(const ModelSpec& spec, int64_t num_sequences, int64_t capacity,
                  at::ScalarType dtype, at::Device device)
@@ -70,24 +55,51 @@ Tensor KvCache::attend(int64_t layer, const Tensor& q, const Tensor& k, const Te
     if (T == 0) continue;
     FT_INVARIANT(seen + T <= capacity_);
     const auto sequence = static_cast<int64_t>(s);
+    if (!fresh && T == 1 && use_cpu_loops(q) && use_cpu_loops(k) && use_cpu_loops(v) &&
+        keys_[index].scalar_type() == q.scalar_type()) {
+      attend_token(layer, sequence, q.narrow(0, begin, 1), k.narrow(0, begin, 1),
+                   v.narrow(0, begin, 1), out.narrow(0, begin, 1), settings);
+      continue;
+    }
     const Tensor all_keys = keys_[index].select(0, sequence);  // [K, capacity, D]
     const Tensor all_values = values_[index].select(0, sequence);
     all_keys.narrow(1, seen, T).copy_(k.narrow(0, begin, T).transpose(0, 1));
     all_values.narrow(1, seen, T).copy_(v.narrow(0, begin, T).transpose(0, 1));
     if (fresh) continue;
-    // The window of the first new token begins at the first key that any of them sees.
-    const int64_t first =
-        settings.window == 0 ? 0 : std::max<int64_t>(0, seen + 1 - settings.window);
+    const int64_t first = first_seen(seen, settings);
     const Tensor keys = all_keys.narrow(1, first, seen + T - first);
     const Tensor values = all_values.narrow(1, first, seen + T - first);
-    if (T == 1 && use_cpu_loops(q) && keys.scalar_type() == q.scalar_type()) {
-      attend_one_token(q.narrow(0, begin, 1), keys, values, out.narrow(0, begin, 1), settings);
-    } else {
-      out.narrow(0, begin, T)
-          .copy_(attend_cached(q.narrow(0, begin, T), keys, values, seen, first, settings));
-    }
+    out.narrow(0, begin, T)
+        .copy_(attend_cached(q.narrow(0, begin, T), keys, values, seen, first, settings));
   }
   return fresh ? attention(q, k, v, documents, settings) : out;
+}
+
+void KvCache::attend_token(int64_t layer, int64_t sequence, const Tensor& q, const Tensor& k,
+                           const Tensor& v, const Tensor& out, const AttentionSettings& settings) {
+  const Tensor &keys = keys_[static_cast<size_t>(layer)],
+               &values = values_[static_cast<size_t>(layer)];
+  const int64_t K = keys.size(1), D = keys.size(3), H = q.numel() / D, seen = length(sequence),
+                first = first_seen(seen, settings);
+  FT_INVARIANT(seen < capacity_);
+  const cpu::CachedHead head{seen + 1 - first, D, static_cast<float>(settings.scale),
+                             static_cast<float>(settings.softcap)};
+  cpu::with_type(q, [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    const auto at = [&](const Tensor& cache, int64_t kv_head, int64_t position) {
+      return cpu::data<T>(cache) + ((sequence * K + kv_head) * capacity_ + position) * D;
+    };
+    for (int64_t h = 0; h < K; ++h) {
+      std::copy_n(cpu::data<T>(k) + h * D, D, at(keys, h, seen));
+      std::copy_n(cpu::data<T>(v) + h * D, D, at(values, h, seen));
+    }
+    cpu::parallel_rows(H, head.keys * D, [&](int64_t begin, int64_t end) {
+      std::vector<float> scores(static_cast<size_t>(head.keys));
+      for (int64_t h = begin; h < end; ++h)
+        cpu::attend_one<T>(head, cpu::data<T>(q) + h * D, at(keys, h * K / H, first),
+                           at(values, h * K / H, first), scores.data(), cpu::data<T>(out) + h * D);
+    });
+  });
 }
 
 void KvCache::advance(const Documents& documents) {

@@ -18,6 +18,10 @@ class KvCache {
   /// [N, H, D].
   Tensor attend(int64_t layer, const Tensor& q, const Tensor& k, const Tensor& v,
                 const Documents& documents, const AttentionSettings& settings);
+  /// The same for one new token of one sequence by the loops of the CPU: q and out [H, D], k and v
+  /// [K, D], dense, of the cache's dtype.
+  void attend_token(int64_t layer, int64_t sequence, const Tensor& q, const Tensor& k,
+                    const Tensor& v, const Tensor& out, const AttentionSettings& settings);
   /// After the last layer: the new tokens now count as seen.
   void advance(const Documents& documents);
   int64_t length(int64_t sequence) const { return lengths_[static_cast<size_t>(sequence)]; }

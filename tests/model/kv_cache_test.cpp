@@ -3,6 +3,8 @@
 #include <numeric>
 
 #include "fixtures.h"
+#include "kernels/matrix_unit.h"
+#include "model/decode.h"
 
 namespace ft {
 namespace {
@@ -56,6 +58,34 @@ TEST_P(CacheParity, StretchesGiveTheLogitsOfTheWhole) {
       EXPECT_LE(max_abs(ops::cat(logits[i]), expected.at("logits_" + std::to_string(i))),
                 tolerance(info, "logits_max_abs"));
   }
+}
+
+/// What goes alone through the cache takes the short way of decode_token(), two together do not.
+TEST_P(CacheParity, ATokenAloneGivesTheBitsThatItGivesInCompany) {
+  if (!has_matrix_unit()) GTEST_SKIP() << "no matrix unit";
+  const fs::path folder = parity_case("A_forward", GetParam());
+  FT_NEEDS(folder);
+  const TensorMap expected = read_tensors(folder / "expected.safetensors");
+  const auto model = load_model(folder / "model", at::kBFloat16, at::kCPU);
+  const Decoder& d = model->decoder;
+  at::NoGradGuard guard;
+  const std::vector<int32_t> first = to_ids(expected.at("input_ids_0")),
+                             second = to_ids(expected.at("input_ids_1"));
+  const auto length = static_cast<int64_t>(std::min(first.size(), second.size()));
+  const auto run = [&](const std::vector<std::vector<int32_t>>& sequences) {
+    KvCache cache(d.spec, 2, length, at::kBFloat16, at::kCPU);
+    std::vector<Tensor> hidden;  // of the second sequence
+    for (int64_t i = 0; i < length; ++i) {
+      Sequence s = make_sequence(d.spec, stretch(sequences, i, i + 1), at::kCPU);
+      s.cache = &cache;
+      EXPECT_EQ(decode_token(d, d.embed_tokens(s.tokens), s).has_value(),
+                sequences[0].empty() && i > 0);
+      const Tensor h = d.forward(s);
+      hidden.push_back(h.narrow(0, h.size(0) - 1, 1));
+    }
+    return ops::cat(hidden);
+  };
+  EXPECT_TRUE(run({{}, second}).equal(run({first, second})));
 }
 
 INSTANTIATE_TEST_SUITE_P(A_forward, CacheParity, testing::ValuesIn(parity_cases("A_forward", {})),
