@@ -86,6 +86,9 @@ def tokenize(args, limit):
     done = subprocess.run([args.finetune, "tokenize", "--model", args.model] + template, input="\n".join(lines) + "\n",
                           capture_output=True, text=True, check=True)
     documents = [json.loads(line) for line in done.stdout.splitlines()]
+    for d in documents:
+        if "error" in d:
+            sys.exit(f"bench: {args.data}: {d['error']} (--chat-template names one)")
     return [d["ids"][:args.length] for d in documents]
 
 
