@@ -25,7 +25,7 @@ fuzz_one() {  # ROOT SECONDS TARGET
   log=$root/build-fuzz/$target.log
   mkdir -p "$corpus" "$known"
   [ -e "$root/tests/fuzz/$target.dict" ] && dictionary=(-dict="$root/tests/fuzz/$target.dict")
-  "$root/build-fuzz/fuzz_$target" -max_total_time="$seconds" -rss_limit_mb=2048 -malloc_limit_mb=1024 -timeout=10 -max_len=65536 \
+  "$root/build-fuzz/fuzz_$target" -max_total_time="$seconds" -rss_limit_mb=2048 -malloc_limit_mb=1024 -timeout=30 -max_len=65536 \
     -print_final_stats=1 -artifact_prefix="$known/" "${dictionary[@]}" "$corpus" "$root/tests/fuzz/seeds/$target" "$known" \
     >"$log" 2>&1 || result="FINDING, see $log"
   stat() { sed -n "s/^stat::$1: *//p" "$log"; }

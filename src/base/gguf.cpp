@@ -206,10 +206,9 @@ GgufFile::Entry GgufFile::read_entry(Reader& in, uint64_t number) const {
   }
   const auto type = in.number<uint32_t>("tensor type");
   const GgmlFormat* format = find_ggml_format(type);
-  // cppcheck-suppress nullPointerRedundantCheck ; bad() throws
   if (!format)
-    bad("weights of type ", ggml_type_name(type), " are not read; supported are ",
-        ggml_type_names());
+    fail_input(where_, ": ", printable(t.name), ": weights of type ", ggml_type_name(type),
+               " are not read; supported are ", ggml_type_names());
   t.type = format->type;
   const auto row = static_cast<uint64_t>(t.shape.back());
   if (row % format->block_values != 0)

@@ -143,7 +143,8 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
 
 void append(std::string& out, const Json& v, int indent, int level, bool ascii) {
   const auto newline = [&](int at) {
-    if (indent > 0) out.append("\n").append(static_cast<size_t>(indent * at), ' ');
+    if (indent > 0)
+      out.append("\n").append(static_cast<size_t>(indent) * static_cast<size_t>(at), ' ');
   };
   const char* comma = indent > 0 ? "," : ", ";
   if (v.is_null()) {

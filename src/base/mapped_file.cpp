@@ -95,10 +95,10 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& 
 }
 
 void release_pages(const void* data, size_t size) {
-  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const uintptr_t begin = reinterpret_cast<uintptr_t>(data) / page * page;
-  ::madvise(reinterpret_cast<void*>(begin), reinterpret_cast<uintptr_t>(data) + size - begin,
-            MADV_DONTNEED);
+  const size_t before =
+      reinterpret_cast<uintptr_t>(data) % static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  auto* begin = static_cast<std::byte*>(const_cast<void*>(data)) - before;
+  ::madvise(begin, before + size, MADV_DONTNEED);
 }
 
 MappedFile::~MappedFile() {

@@ -142,6 +142,7 @@ const Container& container_of(const std::string& file) {
   const Container* container = find(kContainers, ending);
   if (!container) {
     std::vector<std::string_view> known;
+    known.reserve(kContainers.size());
     for (const Container& entry : kContainers) known.push_back(entry.name);
     fail_input(printable(file), ": unknown kind of data file, the name must end in one of ",
                join(known));

@@ -35,6 +35,7 @@ std::string_view checked_role(const Json& message, const Row& row, std::string_v
   }
   if (const Role* known = find(kRoles, role->string())) return known->rendered;
   std::vector<std::string_view> names;
+  names.reserve(std::size(kRoles));
   for (const Role& r : kRoles) names.push_back(r.name);
   fail_input(row.where, ": ", at, ": role: unknown value \"", printable(role->string()), "\"",
              did_you_mean(role->string(), names), ", one of ", join(names), " is wanted");

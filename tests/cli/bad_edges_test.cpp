@@ -254,7 +254,7 @@ INSTANTIATE_TEST_SUITE_P(
          {"types.parquet: row 1", "text"},
          [](Scene& s) { return parquet_column(s, "text", "number_kind"); }},
         {"parquet_with_nulls_for_text",
-         3,
+         2,
          {"data.columns", "nothing"},
          [](Scene& s) { return parquet_column(s, "text", "nothing"); }},
         {"parquet_with_bytes_for_text",

@@ -63,6 +63,7 @@ void add_turn(Conversation& conversation, const Json& turn, const Row& row, cons
   const From* known = find(kFrom, *from);
   if (!known) {
     std::vector<std::string_view> names;
+    names.reserve(std::size(kFrom));
     for (const From& f : kFrom) names.push_back(f.name);
     fail_input(where, ": from: unknown value \"", printable(*from), "\"",
                did_you_mean(*from, names), ", one of ", join(names), " is wanted");
