@@ -59,6 +59,7 @@ void write_weight(SafetensorsWriter& out, const GgufWeight& w, DType dtype, int6
 void write_weights(const fs::path& file, const std::vector<GgufWeight>& weights, DType dtype,
                    int64_t head_dim) {
   std::vector<TensorToWrite> list;
+  list.reserve(weights.size());
   for (const GgufWeight& w : weights) list.push_back({w.name, dtype, w.source->shape, nullptr});
   SafetensorsWriter out(file, list);
   for (const GgufWeight& w : weights) write_weight(out, w, dtype, head_dim);

@@ -46,7 +46,8 @@ FT_INLINE float rounded(float v) {
 FT_INLINE float fast_exp(float x) {
   x = x < -64.0f ? -64.0f : x;  // a NaN stays one
   x = x > 64.0f ? 64.0f : x;
-  const float n = (x * 1.44269504088896341f + 12582912.0f) - 12582912.0f;  // rounds to an integer
+  // Adding 1.5 * 2^23 rounds to an integer, which then stands in the lowest bits.
+  const float shifted = x * 1.44269504088896341f + 12582912.0f, n = shifted - 12582912.0f;
   const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
   float p = 1.9875691500e-4f;
   p = p * r + 1.3981999507e-3f;
@@ -55,7 +56,7 @@ FT_INLINE float fast_exp(float x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * r * r + r + 1.0f;
-  return p * std::bit_cast<float>((static_cast<int32_t>(n) + 127) << 23);
+  return p * std::bit_cast<float>((std::bit_cast<uint32_t>(shifted) + 127u) << 23);
 }
 
 /// act(g) and act'(g).

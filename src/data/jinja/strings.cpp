@@ -125,6 +125,7 @@ constexpr size_t kNone = std::string_view::npos;
 Value strings(Runtime& runtime, const std::vector<std::string>& parts) {
   std::vector<Value> items;
   runtime.budget.allocate(parts.size() * 64);
+  items.reserve(parts.size());
   for (const std::string& part : parts) items.emplace_back(part);
   return Value::list(runtime.budget, std::move(items));
 }
