@@ -16,10 +16,9 @@ dir=$root/build-$preset
 case "$preset" in
   release) dir=$root/build ;;
   cpu) options+=(-DFT_CUDA=OFF) ;;
-  debug) options+=(-DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS=-g1) ;;
-  asan) options+=(-DFT_CUDA=OFF -DFT_SANITIZE=address,undefined -DCMAKE_CXX_FLAGS=-O1) ;;
-  # With it GCC 12 takes lengths of printed numbers for unknown.
-  tsan) options+=(-DFT_CUDA=OFF -DFT_SANITIZE=thread "-DCMAKE_CXX_FLAGS=-O1 -Wno-error=format-truncation") ;;
+  debug) options+=(-DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-g1) ;;
+  asan) options+=(-DFT_CUDA=OFF -DFT_SANITIZE=address,undefined -DCMAKE_CXX_FLAGS_RELEASE=-O1) ;;
+  tsan) options+=(-DFT_CUDA=OFF -DFT_SANITIZE=thread -DCMAKE_CXX_FLAGS_RELEASE=-O1) ;;
   fuzz)
     command -v clang++ >/dev/null || { echo "build.sh: the fuzz preset needs clang (apt-get install clang)" >&2; exit 2; }
     options+=(-DFT_CUDA=OFF -DFT_FUZZ=ON -DFT_SANITIZE=address,undefined -DCMAKE_CXX_FLAGS_RELEASE=-O1 -DCMAKE_CXX_COMPILER=clang++
