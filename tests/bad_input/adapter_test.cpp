@@ -1,5 +1,5 @@
 // Adapter folders that cannot be used, or do not fit the model: status 3, file and tensor named.
-#include "cli/bad_input.h"
+#include "bad_input/bad_input.h"
 
 namespace ft {
 namespace {

@@ -1,6 +1,6 @@
 // The edges of the formats: what only looks right, what is hostile, and, as controls, what only
 // looks wrong.
-#include "cli/bad_input.h"
+#include "bad_input/bad_input.h"
 
 namespace ft {
 namespace {

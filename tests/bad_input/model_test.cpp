@@ -1,5 +1,5 @@
 // Model folders that cannot be used: status 3, the file and what is wrong with it named.
-#include "cli/bad_input.h"
+#include "bad_input/bad_input.h"
 
 namespace ft {
 namespace {

@@ -1,6 +1,6 @@
 // Wrong command lines and configurations: status 2, before anything is read or written; outputs
 // that cannot be written: status 5.
-#include "cli/bad_input.h"
+#include "bad_input/bad_input.h"
 
 namespace ft {
 namespace {

@@ -1,5 +1,5 @@
 // Data, prompts and GGUF files that cannot be used: status 3, file and line named.
-#include "cli/bad_input.h"
+#include "bad_input/bad_input.h"
 
 namespace ft {
 namespace {
