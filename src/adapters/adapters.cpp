@@ -50,8 +50,7 @@ Param& train_copy(Model& model, ParamStore& store, AdapterSet& set, const std::s
 void take_out(Linear& linear, const AdapterStart& start, double scale) {
   Param& w = *linear.weight;
   const Tensor rest = w.value.detach().to(at::kCPU, at::kFloat).addmm(start.b, start.a, 1, -scale);
-  w.value = rest.to(w.value.device(), w.value.scalar_type());
-  w.is_mapped = false;
+  w.replace(rest.to(w.value.device(), w.value.scalar_type()));
 }
 
 void attach_layer(Model& model, ParamStore& store, AdapterSet& set, Linear& linear,

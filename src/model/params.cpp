@@ -1,14 +1,20 @@
 #include "model/params.h"
 
 #include "base/error.h"
+#include "base/mapped_file.h"
 
 namespace ft {
 
 void Param::train() {
   FT_INVARIANT(!quantized);
-  if (is_mapped) value = value.clone();
-  is_mapped = false;
+  if (is_mapped) replace(value.clone());
   value.requires_grad_(true);
+}
+
+void Param::replace(Tensor other) {
+  if (is_mapped) release_pages(value.const_data_ptr(), value.nbytes());
+  is_mapped = false;
+  value = std::move(other);
 }
 
 Param& ParamStore::add(std::string name, Tensor value, bool is_mapped) {

@@ -23,6 +23,9 @@ struct Param {
   bool is_trainable() const { return value.requires_grad(); }
   /// Marks it for training; a mapped tensor is copied first.
   void train();
+  /// Another value in its place, in memory of its own. What was mapped leaves this process's
+  /// memory.
+  void replace(Tensor other);
 };
 
 class ParamStore {
