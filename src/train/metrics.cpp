@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 
@@ -97,6 +98,22 @@ std::string duration_text(double seconds) {
     std::snprintf(text, sizeof text, "%ld:%02ld", s / 60, s % 60);
   }
   return text;
+}
+
+std::optional<double> LossWatch::exceeded(double loss) {
+  constexpr size_t kFewest = 20, kMost = 100;
+  std::optional<double> median;
+  if (recent_.size() >= kFewest) {
+    std::vector<double> sorted(recent_.begin(), recent_.end());
+    const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
+    std::ranges::nth_element(sorted, middle);
+    const bool is_high = loss > 10 * *middle;
+    if (is_high && !was_high_) median = *middle;
+    was_high_ = is_high;
+  }
+  recent_.push_back(loss);
+  if (recent_.size() > kMost) recent_.pop_front();
+  return median;
 }
 
 ProgressLine::ProgressLine() : is_terminal_(isatty(STDERR_FILENO) == 1) {}

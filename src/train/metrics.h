@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <deque>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -30,6 +31,18 @@ std::vector<std::string> whole_lines(std::string_view text);
 
 /// One line of it. What other programs append as Python does (NaN, infinities) comes back as null.
 Json parse_metrics_line(std::string line, const std::string& where);
+
+/// Finds losses that are out of line.
+class LossWatch {
+ public:
+  /// The median of the 100 losses before this one (at least 20) when it is more than ten times as
+  /// large and the one before was not.
+  std::optional<double> exceeded(double loss);
+
+ private:
+  std::deque<double> recent_;
+  bool was_high_ = false;
+};
 
 /// What the progress line shows.
 struct Progress {

@@ -1,6 +1,7 @@
 #include "train/step.h"
 
 #include <cmath>
+#include <functional>
 
 #include "base/error.h"
 #include "base/seed.h"
@@ -36,6 +37,29 @@ uint64_t noise_key(const RunConfig& config, int64_t index, uint64_t micro) {
        "train.learning_rate, dtype: float32 or a look at the data of this step may help");
 }
 
+/// Forward and backward over one micro-batch, the `micro`-th from 1. `before_backward` gets the sum
+/// of its losses.
+void pass(const StepContext& c, const Batch& batch, int64_t index, uint64_t micro, double share,
+          const std::function<void(const Tensor&)>& before_backward) {
+  const uint64_t step_key =
+      seed(static_cast<uint64_t>(c.config.seed), static_cast<uint64_t>(index), Stream::kDropout);
+  set_dropout(c.adapters, mix64(step_key + micro) | 1);
+  c.model.decoder.noise_key = noise_key(c.config, index, micro);
+  const Tensor loss = [&] {
+    const ProfileScope phase("forward", true);
+    return sft_loss(c.model, batch);
+  }();
+  const ProfileScope phase("backward", true);
+  before_backward(loss.detach().to(at::kDouble));
+  run_backward(loss.mul(share));
+  set_dropout(c.adapters, 0);
+  c.model.decoder.noise_key = 0;
+}
+
+bool is_finite(const Tensor& t) {
+  return !t.defined() || t.isfinite().all().item().toBool();
+}
+
 }  // namespace
 
 Tensor clip_scale(const Tensor& loss, const Tensor& norm, double max_norm) {
@@ -65,22 +89,12 @@ StepInFlight begin_step(const StepContext& c, const std::vector<Batch>& batches,
   uint64_t micro = 0;
   std::vector<Tensor> losses;
   for (const Batch& batch : batches) {
-    const uint64_t step_key =
-        seed(static_cast<uint64_t>(c.config.seed), static_cast<uint64_t>(index), Stream::kDropout);
-    set_dropout(c.adapters, mix64(step_key + ++micro) | 1);
-    c.model.decoder.noise_key = noise_key(c.config, index, micro);
-    const Tensor loss = [&] {
-      const ProfileScope phase("forward", true);
-      return sft_loss(c.model, batch);
-    }();
-    losses.push_back(loss.detach().to(at::kDouble));
-    const ProfileScope phase("backward", true);
-    if (is_fused) c.optimizer.begin_fused(learning_rate, losses[0], index + 1);
-    run_backward(loss.mul(share));
+    pass(c, batch, index, ++micro, share, [&](const Tensor& loss) {
+      losses.push_back(loss);
+      if (is_fused) c.optimizer.begin_fused(learning_rate, loss, index + 1);
+    });
     if (!is_fused) c.optimizer.collect();
   }
-  set_dropout(c.adapters, 0);
-  c.model.decoder.noise_key = 0;
   const ProfileScope phase("optimizer", true);
   // 3. Clip by the norm of the whole gradient and update, unless a number is not finite.
   step.num_losses = losses.size();
@@ -119,6 +133,31 @@ StepResult train_step(const StepContext& c, const std::vector<Batch>& batches, i
                       double learning_rate) {
   StepInFlight step = begin_step(c, batches, index, learning_rate);
   return finish_step(c, step);
+}
+
+std::string first_not_finite(const StepContext& c, const std::vector<Batch>& batches,
+                             int64_t index) {
+  for (const Param& p : c.model.params.all())
+    if (!is_finite(p.value) ||
+        (p.quantized && !(is_finite(p.quantized->absmax) && is_finite(p.quantized->nested_absmax))))
+      return p.name;
+  if (c.config.train.fused_update) return "";  // the pass would update
+  int64_t targets = 0;
+  for (const Batch& batch : batches) targets += batch.num_targets();
+  const double share = 1.0 / static_cast<double>(targets);
+  uint64_t micro = 0;
+  std::string bad;
+  for (const Batch& batch : batches) {
+    bool has_loss = false;
+    pass(c, batch, index, ++micro, share, [&](const Tensor& loss) { has_loss = is_finite(loss); });
+    if (!has_loss) break;  // so no gradient of it is
+    c.optimizer.collect();
+    for (const Param* p : c.model.params.trainable())
+      if (bad.empty() && !is_finite(c.optimizer.gradient(p->name)))
+        bad = "the gradient of " + p->name;
+  }
+  c.optimizer.drop_gradients();
+  return bad;
 }
 
 }  // namespace ft

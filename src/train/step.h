@@ -1,6 +1,7 @@
 // One optimizer step: the path that every number of a run comes from.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "adapters/adapters.h"
@@ -42,6 +43,12 @@ StepResult finish_step(const StepContext& context, StepInFlight& step);
 /// Both.
 StepResult train_step(const StepContext& context, const std::vector<Batch>& batches, int64_t index,
                       double learning_rate);
+
+/// After a step that was refused: the first tensor in the order of the checkpoint that is not
+/// finite, a weight or, found by one more pass over its batches, `the gradient of NAME`; empty when
+/// neither is.
+std::string first_not_finite(const StepContext& context, const std::vector<Batch>& batches,
+                             int64_t index);
 
 /// What gradients are multiplied with (torch: at most max_norm / (norm + 1e-6); 0: no limit),
 /// float64 on the device of norm; NaN where the loss or the norm is not finite.

@@ -282,7 +282,13 @@ void Trainer::complete_oldest() {
     } catch (const Error& e) {
       const std::vector<Batch> batches = std::move(oldest.data.batches);
       in_flight_.clear();  // what was begun since has changed nothing
-      stop_at_error(e, batches);
+      const std::string culprit = first_not_finite(step_context(), batches, state_.step);
+      stop_at_error(culprit.empty() ? e
+                                    : Error(e.code(), str(e.what(),
+                                                          "; the first tensor that is "
+                                                          "not finite: ",
+                                                          culprit)),
+                    batches);
     }
   }();
   const InFlight done = std::move(in_flight_.front());
@@ -310,6 +316,13 @@ void Trainer::record(const StepResult& r, double learning_rate, double seconds) 
                                {"step_seconds", seconds},
                                {"memory_bytes", memory}});
   run_seconds_ += seconds;
+  if (const auto median = watch_.exceeded(r.loss)) {
+    progress_.pause();
+    log_warning("step ", state_.step, ": the loss is ", r.loss,
+                ", more than ten times the median (", *median,
+                ") of the steps before it; a look at their data or a lower "
+                "train.learning_rate may help");
+  }
   const bool is_last = is_last_step_ && in_flight_.empty();
   if (state_.step % config_.log.every_steps != 0 && !is_last) return;
   const int64_t steps = is_last ? state_.step : std::max(num_steps_, state_.step);

@@ -86,6 +86,7 @@ class Trainer {
   std::optional<Optimizer> optimizer_;
   std::optional<CheckpointWriter> checkpoints_;
   std::optional<MetricsFile> metrics_;
+  LossWatch watch_;
   ProgressLine progress_;
   TrainState state_;
   /// A step that was begun and whose numbers are not known yet.

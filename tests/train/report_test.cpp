@@ -150,6 +150,19 @@ TEST(Report, AnErrorOfTheRunStands) {
                std::runtime_error);
 }
 
+TEST(Metrics, ALossFarAboveTheMedianIsFoundOnce) {
+  LossWatch watch;
+  for (int i = 0; i < 19; ++i) EXPECT_FALSE(watch.exceeded(2));
+  EXPECT_FALSE(watch.exceeded(100));  // too early to tell
+  EXPECT_FALSE(watch.exceeded(20));
+  EXPECT_EQ(watch.exceeded(20.1), 2);
+  EXPECT_FALSE(watch.exceeded(30));
+  EXPECT_FALSE(watch.exceeded(2));
+  EXPECT_EQ(watch.exceeded(21), 2);
+  for (int i = 0; i < 100; ++i) EXPECT_FALSE(watch.exceeded(20)) << i;  // where the run lives now
+  EXPECT_EQ(watch.exceeded(201), 20);
+}
+
 TEST(Metrics, EventsBesideLinesAndResumeAfterAnInfinitePerplexity) {
   const fs::path folder = fs::path(testing::TempDir()) / "ft_metrics";
   fs::remove_all(folder);
