@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/safetensors.h"
 #include "data/batch.h"
+#include "figure.h"
 #include "model/load.h"
 #include "parity.h"
 

@@ -86,11 +86,11 @@ TEST_P(MergeParity, MergedWeightsAndLogits) {
     const Tensor& reference = found->second;
     ASSERT_EQ(merged.scalar_type(), reference.scalar_type()) << name;
     if (merged.scalar_type() == at::kFloat) {
-      EXPECT_LE(max_abs(merged, reference), 2e-6) << name;
+      EXPECT_LE(figure("weight_max_abs", max_abs(merged, reference)), 2e-6) << name;
     } else {  // at most one unit in the last place, in at most 1 % of the elements
       const Tensor steps =
           merged.view(at::kShort).to(at::kInt).sub(reference.view(at::kShort).to(at::kInt)).abs();
-      EXPECT_LE(value(steps.max()), 1) << name;
+      EXPECT_LE(figure("last_place", value(steps.max())), 1) << name;
       EXPECT_LE(value(steps.ne(0).to(at::kFloat).mean()), 0.01) << name;
     }
   }

@@ -3,6 +3,7 @@
 #include "kernels/kernels.h"
 
 #include "data/batch.h"
+#include "figure.h"
 #include "kernels/compare.h"
 #include "kernels/device.h"
 #include "kernels/matrix_unit.h"
@@ -268,7 +269,9 @@ TEST_P(KernelGradients, PlainTwinsAgreeWithFiniteDifferences) {
       p[i] = old;
     }
     // The differences of order kStep^2, and rounding over kStep, both near 1e-10 of values near 10.
-    EXPECT_LE(worst_error(slopes.view(inputs[k].sizes()), analytic[k + 1]), 1e-7) << "input " << k;
+    EXPECT_LE(figure("slope_error", worst_error(slopes.view(inputs[k].sizes()), analytic[k + 1])),
+              1e-7)
+        << "input " << k;
   }
 }
 

@@ -40,6 +40,16 @@ TEST(QuantizedParity, BytesScalesAndValues) {
   }
 }
 
+/// The bounds of bitsandbytes' own tests.
+TEST(Quantized, NormalNumbersErrAsBitsandbytesExpects) {
+  const Tensor w = normal({1024, 1024}, 1).to(at::kFloat);
+  for (const bool is_double : {false, true}) {
+    const Tensor error = dequantize(quantize(w, "nf4", 64, is_double), at::kFloat).sub(w).abs();
+    EXPECT_LT(figure("mean_error", value(error.mean())), 0.1);
+    EXPECT_LT(figure("mean_relative_error", value(error.div(w.abs().add(1e-8)).mean())), 0.28);
+  }
+}
+
 struct Packing {
   const char* type;
   bool is_double;
