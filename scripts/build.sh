@@ -13,15 +13,16 @@ preset=${1:-release}
 deps=${FINETUNE_DEPS:-$root/.deps}
 options=(-DFT_DEPS="$deps" -DCMAKE_BUILD_TYPE=Release)
 dir=$root/build-$preset
+# NDEBUG everywhere: the layout of LibTorch's classes depends on it, and its libraries are built with it.
 case "$preset" in
   release) dir=$root/build ;;
   cpu) options+=(-DFT_CUDA=OFF) ;;
-  debug) options+=(-DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-g1) ;;
-  asan) options+=(-DFT_CUDA=OFF -DFT_SANITIZE=address,undefined -DCMAKE_CXX_FLAGS_RELEASE=-O1) ;;
-  tsan) options+=(-DFT_CUDA=OFF -DFT_SANITIZE=thread -DCMAKE_CXX_FLAGS_RELEASE=-O1) ;;
+  debug) options+=(-DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX_FLAGS_DEBUG=-g1 -DNDEBUG") ;;
+  asan) options+=(-DFT_CUDA=OFF -DFT_SANITIZE=address,undefined "-DCMAKE_CXX_FLAGS_RELEASE=-O1 -DNDEBUG") ;;
+  tsan) options+=(-DFT_CUDA=OFF -DFT_SANITIZE=thread "-DCMAKE_CXX_FLAGS_RELEASE=-O1 -DNDEBUG") ;;
   fuzz)
     command -v clang++ >/dev/null || { echo "build.sh: the fuzz preset needs clang (apt-get install clang)" >&2; exit 2; }
-    options+=(-DFT_CUDA=OFF -DFT_FUZZ=ON -DFT_SANITIZE=address,undefined -DCMAKE_CXX_FLAGS_RELEASE=-O1 -DCMAKE_CXX_COMPILER=clang++
+    options+=(-DFT_CUDA=OFF -DFT_FUZZ=ON -DFT_SANITIZE=address,undefined "-DCMAKE_CXX_FLAGS_RELEASE=-O1 -DNDEBUG" -DCMAKE_CXX_COMPILER=clang++
               -DCMAKE_C_COMPILER=clang) ;;
   *) echo "build.sh: unknown preset $preset (release, debug, asan, tsan, fuzz, cpu)" >&2; exit 2 ;;
 esac
