@@ -81,7 +81,7 @@ void remove_event_files(const fs::path& folder) {
   std::vector<fs::path> found;
   for (const auto& entry : fs::directory_iterator(folder, error))
     if (entry.path().filename().string().starts_with(kPrefix)) found.push_back(entry.path());
-  for (const fs::path& file : found) fs::remove(file);
+  for (const fs::path& file : found) remove_tree(file);
 }
 
 EventFile::EventFile(const fs::path& folder, int64_t first_step) {

@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/files.h"
 
 namespace ft {
 namespace {
@@ -29,11 +30,14 @@ void for_each_pair(const StateTensors& from, StateTensors& to, F&& f) {
 }  // namespace
 
 PageFile::PageFile(const std::filesystem::path& folder) : folder_(folder.string()) {
-  std::string name = (folder / ".optimizer-XXXXXX").string();
-  fd_ = ::mkostemp(name.data(), O_CLOEXEC);
+  std::string name;
+  do {
+    name = (folder / ".optimizer-XXXXXX").string();
+    fd_ = ::mkostemp(name.data(), O_CLOEXEC);
+  } while (fd_ < 0 && errno == EINTR);
   if (fd_ < 0)
     fail(Code::kOutput, folder_, ": no file for the paged optimizer: ", std::strerror(errno));
-  ::unlink(name.c_str());
+  remove_tree(name);
 }
 
 PageFile::~PageFile() {

@@ -244,7 +244,7 @@ void write_report(const fs::path& output) {
 }
 
 void remove_report(const fs::path& output) {
-  for (const char* name : {"report.html", "samples.jsonl"}) fs::remove(output / name);
+  for (const char* name : {"report.html", "samples.jsonl"}) remove_tree(output / name);
 }
 
 int with_report(const fs::path& output, const std::function<int()>& run) {
