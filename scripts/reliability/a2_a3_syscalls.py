@@ -6,6 +6,7 @@ call fails once with EIO, ENOSPC, EDQUOT (a quota), EROFS, EACCES, or is interru
       above. strace's short write says 1 byte and writes none: the damage must not pass for a whole checkpoint.
   a2_a3_syscalls.py [STRIDE] [a2|a3|FAULT ...]      every call, or every STRIDE-th; FAULT: a3 with these only, SHORT is the short write"""
 import collections
+import concurrent.futures
 import errno
 import os
 import re
@@ -47,42 +48,40 @@ def main():
     chosen = [f for f in sys.argv[2:] if f in FAULTS]
     wanted = [w for w in sys.argv[2:] if w not in FAULTS] or (["a3"] if chosen else ["a2", "a3"])
     # Files of more than a MiB, which are written past the page cache.
-    scene = runs.Scene(runs.VARIANTS["lora"] + ["lora.r=256", "eval.evaluations=1", "log.tensorboard=false"], steps=6)
+    scene = runs.Scene(runs.VARIANTS["lora"] + ["lora.r=256", "eval.evaluations=1"], steps=6)
     whole = scene.output()
     calls = points(scene, whole, scene.folder / "trace")
     expected = runs.result(whole)
     status = 0
     for what in wanted:
         faults = ["KILL"] if what == "a2" else chosen or FAULTS
-        bad, cases = [], 0
-        for index, (call, path, nth, absent) in enumerate(calls):
-            if index % stride:
-                continue
-            for fault in faults:
-                if fault == "SHORT" and call not in ("write", "pwrite64"):
-                    continue
-                inject = {"KILL": "signal=SIGKILL", "SHORT": "retval=1"}.get(fault, f"error={fault}")
-                output = scene.output()
-                here = path.replace(str(whole), str(output))
-                done = scene.run(output, before=[*STRACE, "-o", "/dev/null", "-P", here, "-e", f"trace={call}",
-                                                 "-e", f"inject={call}:{inject}:when={nth}"], check=False)
-                cases += 1
-                problem = judge(fault, call, here, done, absent)
-                if not problem and not (fault == "SHORT" and "/checkpoints/" not in here):
-                    go_on = (output / "config.yaml").exists() or (output / "metrics.jsonl").exists()
-                    again = scene.run(output, *(["--resume"] if go_on else []), check=False)
-                    if again.returncode != 0:
-                        problem = f"cannot be resumed: {again.stderr[-300:]}"
-                    else:
-                        problem = ", ".join(runs.differences(runs.result(output), expected) + runs.leftovers(output))
-                if problem:
-                    bad.append(f"{fault} at {call} {nth} of {os.path.relpath(here, output)}: {problem}")
-                shutil.rmtree(output, ignore_errors=True)
-        status |= not runs.row(what, f"{len(calls)} calls, {cases} cases, {len(bad)} bad", not bad)
+        cases = [(fault, *call) for call in calls[::stride] for fault in faults if fault != "SHORT" or call[0] in ("write", "pwrite64")]
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            bad = [line for line in pool.map(lambda case: try_case(scene, whole, expected, *case), cases) if line]
+        status |= not runs.row(what, f"{len(calls)} calls, {len(cases)} cases, {len(bad)} bad", not bad)
         for line in bad[:20]:
             print("      ", line)
     scene.close()
     return status
+
+
+def try_case(scene, whole, expected, fault, call, path, nth, absent):
+    """What went wrong, or nothing."""
+    inject = {"KILL": "signal=SIGKILL", "SHORT": "retval=1"}.get(fault, f"error={fault}")
+    output = scene.output()
+    here = path.replace(str(whole), str(output))
+    done = scene.run(output, before=[*STRACE, "-o", "/dev/null", "-P", here, "-e", f"trace={call}",
+                                     "-e", f"inject={call}:{inject}:when={nth}"], check=False)
+    problem = judge(fault, call, here, done, absent)
+    if not problem and not (fault == "SHORT" and "/checkpoints/" not in here):
+        go_on = (output / "config.yaml").exists() or (output / "metrics.jsonl").exists()
+        again = scene.run(output, *(["--resume"] if go_on else []), check=False)
+        if again.returncode != 0:
+            problem = f"cannot be resumed: {again.stderr[-300:]}"
+        else:
+            problem = ", ".join(runs.differences(runs.result(output), expected) + runs.leftovers(output))
+    shutil.rmtree(output, ignore_errors=True)
+    return f"{fault} at {call} {nth} of {os.path.relpath(here, output)}: {problem}" if problem else ""
 
 
 def judge(fault, call, path, done, absent):
@@ -102,7 +101,8 @@ def judge(fault, call, path, done, absent):
     if done.returncode not in (3, 5) or len(errors) != 1:
         return f"status {done.returncode}, {len(errors)} lines: {done.stderr[-200:]}"
     name = os.path.basename(path)
-    if reason not in errors[0] or name.replace(".staging", "").strip(".") not in errors[0]:
+    name = name.strip(".").removesuffix(".staging").removesuffix(".new")  # what it becomes
+    if reason not in errors[0] or name not in errors[0]:
         return f"reason or path not named: {errors[0]}"
     return ""
 

@@ -5,6 +5,7 @@
 For every prefix of the record, several such disks are laid out: all pending changes lost, all done, and random choices.
 The run is resumed on each: it must go on from a whole checkpoint no older than the last that was sure, and end like a run never
 stopped.   a5_power_cut.py [STRIDE]     every state, or every STRIDE-th"""
+import concurrent.futures
 import os
 import random
 import re
@@ -199,6 +200,22 @@ def replay(log, root):
         yield f"{call} {(inside or [''])[-1][len(base):]}", disk
 
 
+def look(scene, place, output, go_on, last_sure, expected, when):
+    """Resumes the run on the disk in `place`. What went wrong, or nothing."""
+    done = scene.run(output, *(["--resume"] if go_on else []), check=False)
+    began = re.search(r"resume +from .*step-(\d+)", done.stderr)
+    finished = "nothing left to do" in done.stderr
+    problem = ""
+    if done.returncode != 0:
+        problem = f"status {done.returncode}: {done.stderr[-300:]}"
+    elif last_sure and not finished and (not began or int(began.group(1)) < last_sure):
+        problem = f"went on from {began.group(1) if began else 'the start'}, step {last_sure} was sure"
+    elif runs.differences(runs.result(output), expected):
+        problem = f"differs: {runs.differences(runs.result(output), expected)}"
+    shutil.rmtree(place, ignore_errors=True)
+    return f"{when}: {problem}" if problem else ""
+
+
 def main():
     if not shutil.which("strace"):
         runs.row("a5", "strace is missing: apt-get install strace", False)
@@ -211,7 +228,8 @@ def main():
     expected = runs.result(whole)
     draw = random.Random(3)
     # Two cuts may leave the same disk: each is looked at once.
-    states, tried, bad, last_sure = 0, set(), [], 0
+    states, tried, looks, last_sure = 0, set(), [], 0
+    pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
     for index, (name, disk) in enumerate(replay(log, whole)):
         if disk.names[0].get(whole.name) is not None:
             out = disk.names[0][whole.name]
@@ -235,19 +253,9 @@ def main():
                 text = (output / "config.yaml").read_text().replace(f"{whole} ", f"{output} ")
                 (output / "config.yaml").write_text(text)
             go_on = any((output / n).exists() for n in ("config.yaml", "metrics.jsonl", "checkpoints", "best", "final"))
-            done = scene.run(output, *(["--resume"] if go_on else []), check=False)
-            began = re.search(r"resume +from .*step-(\d+)", done.stderr)
-            finished = "nothing left to do" in done.stderr
-            problem = ""
-            if done.returncode != 0:
-                problem = f"status {done.returncode}: {done.stderr[-300:]}"
-            elif last_sure and not finished and (not began or int(began.group(1)) < last_sure):
-                problem = f"went on from {began.group(1) if began else 'the start'}, step {last_sure} was sure"
-            elif runs.differences(runs.result(output), expected):
-                problem = f"differs: {runs.differences(runs.result(output), expected)}"
-            if problem:
-                bad.append(f"after event {index} ({name}), {mode}: {problem}")
-            shutil.rmtree(place, ignore_errors=True)
+            looks.append(pool.submit(look, scene, place, output, go_on, last_sure, expected, f"after event {index} ({name}), {mode}"))
+    pool.shutdown()
+    bad = [line for line in (each.result() for each in looks) if line]
     scene.close()
     runs.row("a5", f"{states} states after {index + 1} events, {len(tried)} different disks resumed, {len(bad)} bad", not bad)
     for line in bad[:20]:

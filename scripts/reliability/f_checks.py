@@ -1,12 +1,26 @@
 #!/usr/bin/env python3
-"""f1: no command opens a network socket, and a run works in a name space without network. f2: no loader of code or pickles is
-linked. f4: a run writes nothing outside its output folder. f5: control bytes of names and data do not reach the terminal."""
+"""f1: no command opens a network socket, and a run works in a name space without network; with `suite`, nor does any test.
+f2: no loader of code or pickles is linked. f4: a run writes nothing outside its output folder. f5: control bytes of names and data
+do not reach the terminal.   f_checks.py [suite]"""
+import os
+import pathlib
 import re
 import shutil
 import subprocess
 import sys
 
 import runs
+
+
+def suite(log):
+    """All tests but those that trace by themselves: (figure, good)."""
+    alone = ["unshare", "-n"] if subprocess.run(["unshare", "-n", "true"], capture_output=True).returncode == 0 else []
+    done = subprocess.run([*alone, "strace", "-f", "-qq", "--seccomp-bpf", "-o", log, "-e", "trace=socket", "ctest", "--test-dir",
+                           pathlib.Path(runs.PROGRAM).parent, "-j", str(os.cpu_count()), "-LE", "real|reliability"],
+                          env=runs.ENVIRONMENT, capture_output=True, text=True)
+    sockets = [line for line in open(log) if re.search(r"AF_INET|AF_NETLINK", line)]
+    summary = next((line for line in done.stdout.splitlines() if "tests passed" in line), done.stdout[-300:])
+    return f"{summary}{' without network' if alone else ''}, {len(sockets)} network sockets {sockets[:2]}", done.returncode == 0 and not sockets
 
 
 def main():
@@ -48,6 +62,8 @@ def main():
         failed += [isolated] if done.returncode else []
     status |= not runs.row("f1", f"{len(commands)} commands, {len(sockets)} network sockets, {isolated} {failed} {sockets[:2]}",
                            not sockets and not failed)
+    if sys.argv[1:] == ["suite"]:
+        status |= not runs.row("f1", *suite(scene.folder / "suite.trace"))
     symbols = subprocess.run(["nm", "-D", "-C", "--undefined-only", runs.PROGRAM], capture_output=True, text=True).stdout
     loaders = [l.strip() for l in symbols.splitlines() if re.search(r"torch::jit::(load|import)|pickle|Unpickler|dlopen_python", l)]
     status |= not runs.row("f2", f"{len(symbols.splitlines())} symbols of libraries used, {len(loaders)} of them load code or pickles {loaders[:2]}", not loaders)

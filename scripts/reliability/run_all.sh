@@ -27,5 +27,5 @@ fi
 run "${PYTHON:-python3}" ./rows_of_tests.py
 run ./e3_memory.py
 run ./e1_soak.py $([ "$quick" = quick ] && echo 3000 || echo 20000)
-run ./f_checks.py
+run ./f_checks.py $([ "$quick" = quick ] || echo suite)
 exit $status

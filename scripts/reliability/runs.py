@@ -1,5 +1,6 @@
 """Small runs for the scripts of this folder: data, command lines, what a run left, and the comparison with one never stopped."""
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -35,7 +36,7 @@ class Scene:
             "data.packing=false", "train.learning_rate=1e-3", "train.epochs=1000", f"train.max_steps={steps}",
             "train.lr_scheduler=linear", "save.every_steps=2", "eval.samples=0", "eval.evaluations=3",
         ] + ([f"data.eval={self.folder}/eval.jsonl"] if evaluates else []) + list(settings)
-        self.count = 0
+        self.numbers = itertools.count(1)  # its next() is safe between threads
 
     def write_data(self, name, count, first):
         draw = random.Random(first)
@@ -46,8 +47,7 @@ class Scene:
                                                    {"role": "assistant", "content": f"It is {words}."}]}) + "\n")
 
     def output(self):
-        self.count += 1
-        return self.folder / f"run{self.count}"
+        return self.folder / f"run{next(self.numbers)}"
 
     def command(self, output, *more, settings=()):
         line = [PROGRAM, "train", "--threads", "1", *more]
