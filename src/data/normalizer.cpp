@@ -50,7 +50,8 @@ AlignedText strip(AlignedText text, bool left, bool right) {
   size_t begin = 0, end = text.size();
   if (left && !found.empty() && found.front().begin == 0) begin = found.front().end;
   if (right && !found.empty() && found.back().end == end) end = std::max(begin, found.back().begin);
-  return begin == 0 && end == text.size() ? text : text.slice(begin, end);
+  if (begin == 0 && end == text.size()) return text;
+  return text.slice(begin, end);
 }
 
 std::optional<UnicodeForm> unicode_form(std::string_view name) {

@@ -47,7 +47,7 @@ class Getter {
 };
 
 /// Strings compare without case unless asked otherwise.
-Value sort_key(Value value, bool case_sensitive) {
+Value sort_key(const Value& value, bool case_sensitive) {
   return value.is_string() && !case_sensitive ? Value(to_case(value.string(), Case::kLower))
                                               : value;
 }
