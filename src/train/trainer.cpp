@@ -377,6 +377,10 @@ int train(const TrainOptions& options) {
     return key == "train.epochs" || key == "train.max_steps";
   });
   if (options.resume && !has_new_length && is_finished(config.output_dir)) {
+    // All but the report, perhaps, during which it may have been killed.
+    const FolderLock lock(config.output_dir);
+    remove_leftovers(config.output_dir);
+    write_report(config.output_dir);
     log_info(config.output_dir, ": this run is finished; nothing left to do");
     return 0;
   }

@@ -210,6 +210,13 @@ TEST(Train, ResumeFinishesARunThatWasKilledWhileItWroteItsResults) {
   fs::remove(run.out() / "samples.jsonl");
   EXPECT_EQ(repeatable(run.train({"--resume"})), repeatable(whole));
   EXPECT_TRUE(fs::exists(run.out() / "samples.jsonl"));
+  // As if killed while it wrote the report.
+  const std::string report = read_file(run.out() / "report.html");
+  write_file(run.out() / ".report.html.new", "half a re");
+  fs::remove(run.out() / "report.html");
+  EXPECT_EQ(repeatable(run.train({"--resume"})), repeatable(whole));
+  EXPECT_EQ(read_file(run.out() / "report.html"), report);
+  EXPECT_FALSE(fs::exists(run.out() / ".report.html.new"));
 }
 
 TEST(Train, ResumePassesOverADamagedCheckpoint) {
