@@ -13,7 +13,7 @@ import shutil
 import sys
 
 import runs
-from a2_a3_syscalls import STRACE
+from a2_a3_syscalls import QUICK
 
 CALLS = "openat,write,pwrite64,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,rmdir,mkdir,mkdirat,ftruncate,close"
 
@@ -224,7 +224,7 @@ def main():
     scene = runs.Scene(runs.VARIANTS["lora"] + ["eval.evaluations=1", "log.tensorboard=false", "lora.r=2"], steps=6)
     whole = scene.output()
     log = scene.folder / "trace"
-    scene.run(whole, before=[*STRACE, "-xx", "-s", "100000000", "-o", log, "-e", f"trace={CALLS}"])
+    scene.run(whole, before=[*QUICK, "-xx", "-s", "100000000", "-o", log, "-e", f"trace={CALLS}"])
     expected = runs.result(whole)
     draw = random.Random(3)
     # Two cuts may leave the same disk: each is looked at once.
