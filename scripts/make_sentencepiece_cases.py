@@ -69,20 +69,25 @@ def cases(processor, rng):
             yield {"ids": ids, "decoded": None}
 
 
-os.chdir(tempfile.mkdtemp())  # a model remembers the name of its rules
-pathlib.Path("rules.tsv").write_text(RULES, encoding="utf-8")
-for name, options in MODELS.items():
-    rng = random.Random(7)
-    model = io.BytesIO()
-    spm.SentencePieceTrainer.train(sentence_iterator=sentences(), model_writer=model, num_threads=1, minloglevel=2,
-                                   **options)
-    folder = OUT / name
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "tokenizer.model").write_bytes(model.getvalue())
-    processor = spm.SentencePieceProcessor(model_proto=model.getvalue())
-    with open(folder / "cases.jsonl", "w", encoding="utf-8") as out:
-        for case in cases(processor, rng):
-            if case["decoded"] is None:
-                case["decoded"] = processor.decode(case["ids"])
-            out.write(json.dumps(case) + "\n")
-    print(name, len(model.getvalue()), "bytes", processor.get_piece_size(), "pieces")
+def main():
+    os.chdir(tempfile.mkdtemp())  # a model remembers the name of its rules
+    pathlib.Path("rules.tsv").write_text(RULES, encoding="utf-8")
+    for name, options in MODELS.items():
+        rng = random.Random(7)
+        model = io.BytesIO()
+        spm.SentencePieceTrainer.train(sentence_iterator=sentences(), model_writer=model, num_threads=1, minloglevel=2,
+                                       **options)
+        folder = OUT / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "tokenizer.model").write_bytes(model.getvalue())
+        processor = spm.SentencePieceProcessor(model_proto=model.getvalue())
+        with open(folder / "cases.jsonl", "w", encoding="utf-8") as out:
+            for case in cases(processor, rng):
+                if case["decoded"] is None:
+                    case["decoded"] = processor.decode(case["ids"])
+                out.write(json.dumps(case) + "\n")
+        print(name, len(model.getvalue()), "bytes", processor.get_piece_size(), "pieces")
+
+
+if __name__ == "__main__":
+    main()

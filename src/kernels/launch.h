@@ -10,9 +10,9 @@
 #include "kernels/settings.h"
 
 // One function, compiled for several instruction sets; the loader picks the best one the processor
-// has.
+// has, before a sanitizer is there to watch it pick.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
-    !defined(__SANITIZE_ADDRESS__)
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define FT_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define FT_CLONES

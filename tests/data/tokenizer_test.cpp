@@ -110,6 +110,12 @@ TEST(Tokenizer, Smollm2StyleCases) {
             true);
 }
 
+/// One part of the pipeline each (scripts/make_tokenizer_cases.py).
+TEST(Tokenizer, PartsCases) {
+  for (const fs::path& part : list_folder(test_data() / "tokenizer_parts"))
+    run_cases(*Tokenizer::load(part), part / "cases.jsonl", false);
+}
+
 TEST(TokenizerParity, Smollm2) {
   const fs::path cases = parity_folder() / "G_tokenizer" / "smollm2.jsonl";
   FT_NEEDS(cases);
