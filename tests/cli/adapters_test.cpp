@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/safetensors.h"
+#include "cli/edit_model.h"
 #include "cli/tiny_run.h"
 
 namespace ft {
@@ -62,7 +63,8 @@ TEST_P(AdapterMethods, LearnAndTheirFilesHoldWhatWasLearned) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, AdapterMethods,
-    testing::Values(Method{"dora", {"lora.use_dora=true"}},
+    testing::Values(Method{"gaussian", {"lora.init=gaussian"}},
+                    Method{"dora", {"lora.use_dora=true"}},
                     Method{"dora_rslora", {"lora.use_dora=true", "lora.use_rslora=true"}},
                     Method{
                         "dora_bias_head",
@@ -72,6 +74,36 @@ INSTANTIATE_TEST_SUITE_P(
                     Method{"olora", {"lora.init=olora", "train.learning_rate=3e-4"}},
                     Method{"plus", {"lora.plus_ratio=8", "train.learning_rate=1e-3"}}),
     [](const auto& method) { return std::string(method.param.name); });
+
+/// Embedding and head of a tied model, trained as the one tensor they are: PEFT's file has both.
+TEST(AdapterEnds, StayTied) {
+  const TestFolder work;
+  const fs::path model = copy_model(work);
+  edit_json(model / "config.json", [](Json& config) { config.set("tie_word_embeddings", true); });
+  edit_tensors(model / "model.safetensors", [](TensorMap& t) { t.erase("lm_head.weight"); });
+  for (const char* end : {"[lm_head]", "[embed_tokens]", "[embed_tokens, lm_head]"}) {
+    SCOPED_TRACE(end);
+    TinyRun run(work);
+    run.output(str("out", end)).with_eval().set("eval.samples", "0").set("eval.evaluations", "0");
+    run.set("model", model.string()).set("lora.modules_to_save", end);
+    run.set("lora.ensure_weight_tying", "true");
+    const auto evaluations = numbers(lines_of(run.train(), "eval"), "loss");
+    ASSERT_EQ(evaluations.size(), 2u);
+    EXPECT_LT(evaluations[1], evaluations[0]);
+    const fs::path final = run.out() / "final";
+    const TensorMap saved = read_tensors(final / "adapter_model.safetensors");
+    const std::string prefix = "base_model.model.";
+    ASSERT_TRUE(saved.contains(prefix + "lm_head.weight"));
+    EXPECT_TRUE(
+        saved.at(prefix + "lm_head.weight").equal(saved.at(prefix + "model.embed_tokens.weight")));
+    EXPECT_NEAR(eval_loss(work, model, {"--adapter", final.string()}), evaluations[1], 1e-5);
+    const fs::path merged = work / str("merged", end);
+    run_ok({"merge", "--model", model.string(), "--adapter", final.string(), "--output",
+            merged.string()});
+    EXPECT_FALSE(read_tensors(merged / "model.safetensors").contains("lm_head.weight"));
+    EXPECT_NEAR(eval_loss(work, merged), evaluations[1], 1e-4);
+  }
+}
 
 TEST(AdapterRates, PlusRatioMultipliesTheRateOfB) {
   // The first AdamW step moves each element by the rate, whatever its gradient.

@@ -75,11 +75,16 @@ Value indent(Runtime& runtime, const Value& input, const Args& args) {
   return out.take();
 }
 
-/// A text that is all number, with blanks around it.
+/// A text that is all number, with blanks around it and single underscores between its digits.
 template <typename Number>
 std::optional<Number> read_number(const std::string& raw) {
   std::string text = strip(without_marks(raw), std::nullopt, 'b');
   if (text.starts_with('+') && text.size() > 1 && text[1] != '-') text.erase(0, 1);
+  const auto is_digit = [&](size_t i) {
+    return i < text.size() && text[i] >= '0' && text[i] <= '9';
+  };
+  for (size_t i = text.size(); i-- > 1;)
+    if (text[i] == '_' && is_digit(i - 1) && is_digit(i + 1)) text.erase(i, 1);
   Number value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error == std::errc::result_out_of_range) raise("a number is out of range");

@@ -102,7 +102,8 @@ Value modulo(const Value& a, const Value& b) {
   // The result has the sign of the divisor.
   if (!both_int(a, b)) {
     const double y = b.number(), r = std::fmod(a.number(), y);
-    return r != 0 && (r < 0) != (y < 0) ? r + y : r;
+    if (r == 0) return std::copysign(0.0, y);
+    return (r < 0) != (y < 0) ? r + y : r;
   }
   const int64_t x = a.integer(), y = b.integer();
   if (y == -1) return int64_t{0};  // INT64_MIN % -1 traps
