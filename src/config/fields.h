@@ -213,6 +213,9 @@ struct Fields<RunConfig> {
   }
 };
 
+/// What to_yaml() wrote; `where` names it in errors.
+RunConfig read_config(const std::string& text, const std::string& where);
+
 /// The dotted keys whose values differ, in the order of the table.
 std::vector<std::string> changed_keys(const RunConfig& a, const RunConfig& b);
 

@@ -31,7 +31,7 @@ class Loader {
  public:
   RunConfig config;
 
-  void read_file(const std::string& path);
+  void read(const std::string& text, const std::string& path);
   void apply(const Override& change);
   void check(Purpose purpose);
   /// Throws what was found, if anything was.
@@ -131,9 +131,8 @@ std::string read_text(const std::string& path) {
   return content;
 }
 
-void Loader::read_file(const std::string& path) {
+void Loader::read(const std::string& text, const std::string& path) {
   path_ = printable(path);
-  const std::string text = read_text(path);
   std::vector<YamlProblem> wrong;
   const YamlNode root = parse_yaml(text, wrong);
   for (const YamlProblem& problem : wrong)
@@ -345,10 +344,18 @@ Override parse_override(const std::string& text) {
   return {text.substr(0, equals), text.substr(equals + 1)};
 }
 
+RunConfig read_config(const std::string& text, const std::string& where) {
+  Loader loader;
+  loader.read(text, where);
+  loader.check(Purpose::kOther);
+  loader.finish();
+  return std::move(loader.config);
+}
+
 RunConfig load_config(const std::string& path, const std::vector<Override>& overrides,
                       Purpose purpose) {
   Loader loader;
-  if (!path.empty()) loader.read_file(path);
+  if (!path.empty()) loader.read(read_text(path), path);
   for (const Override& change : overrides) loader.apply(change);
   loader.check(purpose);
   loader.finish();

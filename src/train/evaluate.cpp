@@ -43,6 +43,37 @@ struct Writers {
   }
 };
 
+/// Before an evaluation that may take hours.
+void check_results(const EvalOptions& o) {
+  const auto is_same = [](const std::string& a, const std::string& b) {
+    std::error_code ignored;
+    return fs::weakly_canonical(a, ignored) == fs::weakly_canonical(b, ignored);
+  };
+  for (const auto& [option, file] : {std::pair("--per-example", o.per_example),
+                                     std::pair("--token-logprobs", o.token_logprobs)}) {
+    if (!file) continue;
+    for (const auto* inputs : {&o.config.data.eval, &o.config.data.train})
+      for (const std::string& input : *inputs)
+        if (is_same(*file, input))
+          fail_usage(option, ": ", printable(*file), " is the data; another file is wanted");
+    const fs::path folder = fs::absolute(*file).parent_path();
+    if (!fs::is_directory(folder))
+      fail(Code::kOutput, *file, ": there is no folder ", folder.string());
+    if (fs::is_directory(*file)) fail(Code::kOutput, *file, ": a folder, a file is wanted");
+  }
+  if (o.per_example && o.token_logprobs && is_same(*o.per_example, *o.token_logprobs))
+    fail_usage("--per-example and --token-logprobs: the same file");
+}
+
+/// All of it or, in what is not a file (a pipe, /dev/null), what that takes.
+void write_results(const std::string& file, const std::string& content) {
+  std::error_code ignored;
+  if (fs::exists(file, ignored) && !fs::is_regular_file(file, ignored))
+    append_file(file, content);
+  else
+    replace_file(fs::is_symlink(file, ignored) ? fs::canonical(file) : fs::path(file), content);
+}
+
 }  // namespace
 
 Losses evaluate_examples(const Model& model, const std::vector<Example>& examples,
@@ -84,6 +115,7 @@ Losses evaluate_examples(const Model& model, const std::vector<Example>& example
 
 EvalResult evaluate(const EvalOptions& options) {
   const auto start = std::chrono::steady_clock::now();
+  check_results(options);
   const Session session = open_session(options.config, options.adapter);
   const DataConfig& data = options.config.data;
   const Rows rows =
@@ -99,8 +131,8 @@ EvalResult evaluate(const EvalOptions& options) {
                         [&](size_t i, const std::vector<float>& own) { writers.add(i, own); });
   if (losses.targets == 0)
     fail_input(data.eval.empty() ? "data.train" : data.eval[0], ": no trainable token in the data");
-  if (options.per_example) write_file(*options.per_example, writers.per_example);
-  if (options.token_logprobs) write_file(*options.token_logprobs, writers.token_logprobs);
+  if (options.per_example) write_results(*options.per_example, writers.per_example);
+  if (options.token_logprobs) write_results(*options.token_logprobs, writers.token_logprobs);
   EvalResult result{losses.mean(), std::exp(losses.mean()), 0, losses.targets,
                     static_cast<int64_t>(examples.size())};
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -1,5 +1,6 @@
 #include "train/fingerprint.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/files.h"
@@ -18,14 +19,23 @@ class Fingerprint {
   void add_content(const fs::path& file) {
     if (fs::is_regular_file(file)) add(checksum(file));
   }
-  void add_header(const fs::path& file) {
+  /// Size, header and samples: another model has other weights everywhere.
+  void add_weights(const fs::path& file) {
+    if (!fs::is_regular_file(file)) return;
     const auto mapped = MappedFile::open(file);
     const auto bytes = mapped->bytes();
     uint64_t header = 0;
     if (bytes.size() >= 8) std::memcpy(&header, bytes.data(), 8);
     add(file.filename().string() + " " + std::to_string(bytes.size()));
     if (header > bytes.size()) return;
-    add(std::string(reinterpret_cast<const char*>(bytes.data()), header));
+    const char* data = reinterpret_cast<const char*>(bytes.data());
+    add(std::string(data, header));
+    constexpr size_t kSamples = 64, kSample = 4096;
+    const size_t rest = bytes.size() - header, size = std::min(rest, kSample);
+    Checksum samples;
+    for (size_t i = 0; i < kSamples; ++i)
+      samples.add(data + header + (rest - size) / (kSamples - 1) * i, size);
+    add(samples.text());
   }
   std::string text() const {
     Checksum sum;
@@ -43,8 +53,8 @@ Json fingerprints(const RunConfig& config) {
   const fs::path folder = config.model;
   Fingerprint model, tokenizer;
   model.add_content(folder / "config.json");
-  for (const fs::path& file : list_folder(folder))
-    if (file.extension() == ".safetensors") model.add_header(file);
+  for (const fs::path& file : list_folder(folder, Code::kInput))
+    if (file.extension() == ".safetensors") model.add_weights(file);
   for (const char* name : kTokenizerFiles) tokenizer.add_content(folder / name);
   tokenizer.add_content(config.data.chat_template);
   return Json::Object{{"model", model.text()}, {"tokenizer", tokenizer.text()}};

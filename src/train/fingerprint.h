@@ -7,7 +7,7 @@
 
 namespace ft {
 
-/// Key (model, tokenizer) -> fingerprint: content, but of weights only sizes and headers.
+/// Key (model, tokenizer) -> fingerprint: content, but of weights sizes, headers and samples.
 Json fingerprints(const RunConfig& config);
 
 }  // namespace ft

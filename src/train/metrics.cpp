@@ -13,19 +13,32 @@
 namespace ft {
 namespace {
 
-/// The lines of an interrupted run up to `step`.
-std::string lines_until(const std::string& text, int64_t step, const std::string& where) {
+/// The lines of an interrupted run up to `step`, less the evaluation after it if that is still
+/// owed. A line that cannot be read may only stand behind them.
+std::string lines_until(const std::string& text, int64_t step, bool owes_evaluation,
+                        const std::string& file) {
   std::string kept;
-  int64_t steps = 0;
+  int64_t steps = 0, number = 0;
+  std::optional<Error> unreadable;
   for (const std::string& line : whole_lines(text)) {
-    const Json json = parse_metrics_line(line, where);
-    const auto at = get_int(json, "step", where);
-    if (!at || *at > step) continue;
+    const std::string where = str(file, ":", ++number);
+    std::optional<int64_t> at;
+    std::optional<std::string> type;
+    try {
+      const Json json = parse_metrics_line(line, where);
+      at = get_int(json, "step", where);
+      type = get_string(json, "type", where);
+    } catch (const Error& e) {
+      if (!unreadable) unreadable = e;
+      continue;
+    }
+    if (!at || *at > step || (owes_evaluation && *at == step && type == "eval")) continue;
+    if (unreadable) throw *unreadable;
     kept += line + "\n";
-    steps += get_string(json, "type", where) == "train";
+    steps += type == "train";
   }
   if (steps != step)
-    log_warning(where, ": has ", steps, " training steps up to step ", step,
+    log_warning(file, ": has ", steps, " training steps up to step ", step,
                 ", from where this run goes on");
   return kept;
 }
@@ -45,11 +58,12 @@ constexpr Tag kTags[] = {
 
 }  // namespace
 
-MetricsFile::MetricsFile(fs::path file, int64_t resume_step, bool tensorboard)
+MetricsFile::MetricsFile(fs::path file, int64_t resume_step, bool tensorboard, bool owes_evaluation)
     : file_(std::move(file)) {
   std::string kept;
-  if (resume_step > 0 && fs::exists(file_))
-    kept = lines_until(read_file(file_), resume_step, file_.string());
+  if (resume_step > 0)
+    kept = lines_until(fs::exists(file_) ? read_file(file_) : std::string(), resume_step,
+                       owes_evaluation, file_.string());
   replace_file(file_, kept);
   const fs::path folder = file_.parent_path() / "tensorboard";
   if (resume_step == 0) remove_event_files(folder);

@@ -15,10 +15,12 @@
 namespace ft {
 
 /// Appends one JSON object a line and, when asked to, an event in tensorboard/ beside the file. On
-/// resume, lines after the checkpoint's step are dropped first; from step 0 the event files go too.
+/// resume, lines after the checkpoint's step are dropped first, and the evaluation of that step
+/// when it comes again; from step 0 the event files go too.
 class MetricsFile {
  public:
-  MetricsFile(std::filesystem::path file, int64_t resume_step, bool tensorboard);
+  MetricsFile(std::filesystem::path file, int64_t resume_step, bool tensorboard,
+              bool owes_evaluation = false);
   void write(const Json& line) const;
 
  private:

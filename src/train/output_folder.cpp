@@ -26,27 +26,12 @@ bool may_change(const std::string& key) {
          (key.starts_with("eval.") && key != "eval.max_examples");
 }
 
-std::vector<std::string> changed_settings(const RunConfig& now, const fs::path& saved_file) {
-  std::vector<std::string> allowed;
-  std::string refused;
-  for (const std::string& key : changed_keys(load_config(saved_file.string(), {}), now)) {
-    if (may_change(key))
-      allowed.push_back(key);
-    else
-      refused += (refused.empty() ? "" : ", ") + key;
-  }
-  if (!refused.empty())
-    fail_usage(saved_file.string(), ": ", refused,
-               ": not as in this run; --resume goes on with the same settings (leave them as they "
-               "were, or start anew with --overwrite)");
-  return allowed;
-}
-
 /// A run must not write into, or with --overwrite delete, what it reads.
 void check_inputs_outside(const RunConfig& c) {
   std::vector<std::pair<const char*, std::string>> inputs = {{"model", c.model}};
   for (const auto& file : c.data.train) inputs.emplace_back("data.train", file);
   for (const auto& file : c.data.eval) inputs.emplace_back("data.eval", file);
+  inputs.emplace_back("data.chat_template", c.data.chat_template);
   if (c.lora.resume_from) inputs.emplace_back("lora.resume_from", *c.lora.resume_from);
   const fs::path output = fs::weakly_canonical(c.output_dir);
   for (const auto& [key, path] : inputs) {
@@ -69,24 +54,40 @@ bool is_finished(const fs::path& output) {
   return type == "summary";
 }
 
-std::vector<std::string> check_output_folder(const RunConfig& config, bool resume, bool overwrite) {
+void check_output_folder(const RunConfig& config, bool resume, bool overwrite) {
   const fs::path output = config.output_dir;
   if (resume && overwrite) fail_usage("--resume and --overwrite: only one of them");
   if (fs::exists(output) && !fs::is_directory(output))
     fail(Code::kOutput, output.string(), ": is not a folder; another output_dir is wanted");
   // Found now, not after the model is read.
   if (fs::exists(output / ".lock")) const FolderLock probe(output);
-  std::vector<std::string> changed;
-  if (resume && fs::exists(output / "config.yaml"))
-    changed = changed_settings(config, output / "config.yaml");
   check_inputs_outside(config);
-  if (resume || overwrite) return changed;
+  if (!resume && !overwrite) check_no_results(output);
+}
+
+void check_no_results(const fs::path& output) {
   for (const char* name : {"metrics.jsonl", "config.yaml", "checkpoints", "best", "final"})
     if (fs::exists(output / name))
       fail_usage(
           output.string(),
           ": holds another run's results; --resume goes on with it, --overwrite starts anew");
-  return changed;
+}
+
+std::vector<std::string> changed_settings(const RunConfig& now, const RunConfig& before,
+                                          const std::string& where) {
+  std::vector<std::string> allowed;
+  std::string refused;
+  for (const std::string& key : changed_keys(before, now)) {
+    if (may_change(key))
+      allowed.push_back(key);
+    else
+      refused += (refused.empty() ? "" : ", ") + key;
+  }
+  if (!refused.empty())
+    fail_usage(where, ": ", refused,
+               ": not as in this run; --resume goes on with the same settings (leave them as they "
+               "were, or start anew with --overwrite)");
+  return allowed;
 }
 
 void remove_leftovers(const fs::path& output) {

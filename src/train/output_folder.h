@@ -10,10 +10,17 @@
 
 namespace ft {
 
-/// Refuses (usage) a folder with another run's results unless told to go on or to start anew, a
-/// resumed run with settings that would have made another run, and a folder that holds the run's
-/// own inputs; (output) one that is in use. Gives the settings that a resumed run has changed.
-std::vector<std::string> check_output_folder(const RunConfig& config, bool resume, bool overwrite);
+/// Refuses (usage) a folder with another run's results unless told to go on or to start anew, and
+/// one that holds the run's own inputs; (output) one that is in use.
+void check_output_folder(const RunConfig& config, bool resume, bool overwrite);
+
+/// The first of these once more, when nobody else can write there any longer.
+void check_no_results(const std::filesystem::path& output);
+
+/// The settings that a resumed run has changed. Error (usage) when one of them would have made
+/// another run; `where` names what holds those before.
+std::vector<std::string> changed_settings(const RunConfig& now, const RunConfig& before,
+                                          const std::string& where);
 
 /// True when metrics.jsonl ends with a summary: it is the last thing that a run writes.
 bool is_finished(const std::filesystem::path& output);

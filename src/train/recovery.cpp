@@ -6,7 +6,9 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "config/fields.h"
 #include "kernels/device.h"
+#include "train/output_folder.h"
 #include "train/schedule.h"
 #include "train/signals.h"
 #include "train/trainer.h"
@@ -52,6 +54,22 @@ void Trainer::find_checkpoint() {
   else
     log_info("resume     no whole checkpoint in ", (output_ / "checkpoints").string(),
              "; starting from the beginning");
+}
+
+bool Trainer::takes_new_length() const {
+  // Of the checkpoint: a user may have edited config.yaml, or lost it.
+  const fs::path file = output_ / "config.yaml";
+  std::vector<std::string> changed;
+  if (checkpoint_)
+    changed = changed_settings(config_,
+                               read_config(state_.config, (*checkpoint_ / "state.json").string()),
+                               checkpoint_->string());
+  else if (fs::exists(file))
+    changed = changed_settings(config_, load_config(file.string(), {}), file.string());
+  for (const std::string& key : changed) log_info("resume     with another ", key);
+  return std::ranges::any_of(changed, [](const std::string& key) {
+    return key == "train.epochs" || key == "train.max_steps";
+  });
 }
 
 void Trainer::take_inputs(const Json& now) {

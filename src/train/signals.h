@@ -12,8 +12,16 @@ class StopSignals {
   StopSignals& operator=(const StopSignals&) = delete;
   /// The signal that arrived, or 0.
   static int received();
+};
+
+class SaveRequests {
+ public:
+  SaveRequests();   ///< installs the handler; before there is anything to save it only takes note
+  ~SaveRequests();  ///< puts the former one back
+  SaveRequests(const SaveRequests&) = delete;
+  SaveRequests& operator=(const SaveRequests&) = delete;
   /// Whether a checkpoint was asked for since the last call.
-  static bool take_save_request();
+  static bool take();
 };
 
 }  // namespace ft

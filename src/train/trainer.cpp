@@ -2,6 +2,8 @@
 // recovery.cpp, what a run leaves in trainer_results.cpp.
 #include "train/trainer.h"
 
+#include <c10/util/Exception.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -32,9 +34,8 @@ double seconds_since(Clock::time_point start) {
 
 }  // namespace
 
-Trainer::Trainer(RunConfig config, bool resume, const TrainerOptions& options)
+Trainer::Trainer(RunConfig config, const TrainerOptions& options)
     : config_(std::move(config)),
-      resume_(resume),
       options_(options),
       output_(config_.output_dir),
       peak_rate_(config_.train.learning_rate.value()) {}
@@ -176,8 +177,15 @@ int Trainer::run() {
     lock.emplace(output_);
     remove_leftovers(output_);
   };
-  if (resume_ && fs::exists(output_)) occupy();
-  if (resume_) find_checkpoint();
+  if (options_.resume) {
+    if (fs::exists(output_)) occupy();
+    find_checkpoint();
+    if (!takes_new_length() && is_finished(output_)) {
+      write_report(output_);  // during which it may have been killed
+      log_info(output_.string(), ": this run is finished; nothing left to do");
+      return 0;
+    }
+  }
   session_ = open_session(config_, std::nullopt);
   take_inputs(fingerprints(config_));
   prepare_data();
@@ -185,19 +193,25 @@ int Trainer::run() {
   prepare_model();
   arrange_base();
   make_folders(output_);
-  if (!lock) occupy();
+  if (!lock) {
+    occupy();
+    // Another run may have come and gone while the model was read.
+    if (!options_.resume && !options_.overwrite) check_no_results(output_);
+  }
   optimizer_.emplace(session_.model->params.trainable(), config_.train,
                      static_cast<uint64_t>(config_.seed), output_);
   checkpoints_.emplace(output_, config_.save, session_.model->params.trainable(), *optimizer_);
   if (checkpoint_) continue_from_checkpoint();
-  if (!resume_) clear_results(output_);
+  if (!options_.resume) clear_results(output_);
   state_.threads = num_threads();
   state_.device = session_.model->device.str();
   report_start();
   check_space();
-  replace_file(output_ / "config.yaml", to_yaml(config_));
   if (state_.step == 0) remove_report(output_);
-  metrics_.emplace(output_ / "metrics.jsonl", state_.step, config_.log.tensorboard);
+  // From here on the run is not finished, whatever its configuration says.
+  metrics_.emplace(output_ / "metrics.jsonl", state_.step, config_.log.tensorboard,
+                   state_.owes_evaluation);
+  replace_file(output_ / "config.yaml", to_yaml(config_));
   log_info("ready      after ", duration_text(seconds_since(start)));
   const StopSignals signals;
   return with_report(output_, [this] { return loop(); });
@@ -210,10 +224,12 @@ bool Trainer::is_estimate() const {
 bool Trainer::is_evaluation_step(int64_t done) const {
   if (config_.eval.every_steps) return done % *config_.eval.every_steps == 0;
   const int64_t parts = config_.eval.evaluations + 1;
-  // Evaluation i of E falls on step round(i * steps / (E + 1)); two on the same step are one.
-  for (int64_t i = 1; i < parts; ++i)
-    if ((2 * i * num_steps_ + parts) / (2 * parts) == done) return done > 0;
-  return false;
+  if (done <= 0 || num_steps_ <= 0) return false;
+  // Evaluation i of E falls on step round(i * steps / (E + 1)); two on the same step are one. The
+  // first that falls on this step or a later one:
+  const int64_t steps = 2 * num_steps_,
+                i = std::max<int64_t>(1, (parts * (2 * done - 1) + steps - 1) / steps);
+  return i < parts && (i * steps + parts) / (2 * parts) == done;
 }
 
 bool Trainer::is_save_step(int64_t done) const {
@@ -244,7 +260,7 @@ int Trainer::loop() {
     begin(std::move(*step));
     const bool is_due = is_last_step_ || is_evaluation_step(begun());
     const bool saves = is_save_step(begun()) || (is_last_step_ && !config_.save.every_steps) ||
-                       StopSignals::take_save_request();
+                       SaveRequests::take();
     const bool stands = !runs_ahead || is_due || saves || StopSignals::received();
     complete(stands ? 0 : 1);
     profiler.end_step();
@@ -266,8 +282,7 @@ int Trainer::loop() {
     report_counts(all, "");
   }
   loader_.reset();
-  finish();
-  return 0;
+  return finish();
 }
 
 void Trainer::complete(size_t left) {
@@ -334,8 +349,16 @@ void Trainer::record(const StepResult& r, double learning_rate, double seconds) 
 
 bool Trainer::evaluate_now() {
   const auto start = Clock::now();
-  const Losses losses = evaluate_examples(*session_.model, eval_, config_.data.max_length, {},
-                                          [] { return StopSignals::received() != 0; });
+  const Losses losses = [&] {
+    try {
+      return evaluate_examples(*session_.model, eval_, config_.data.max_length, {},
+                               [] { return StopSignals::received() != 0; });
+    } catch (const std::bad_alloc&) {
+      stop_without_memory();
+    } catch (const c10::OutOfMemoryError&) {
+      stop_without_memory();
+    }
+  }();
   state_.owes_evaluation = !losses.is_complete;
   if (state_.owes_evaluation) return false;
   const double loss = losses.mean();
@@ -370,21 +393,9 @@ bool Trainer::has_stopped_improving() const {
 
 int train(const TrainOptions& options) {
   const RunConfig config = resolve(options.config);
-  const std::vector<std::string> changed =
-      check_output_folder(config, options.resume, options.overwrite);
-  for (const std::string& key : changed) log_info("resume     with another ", key);
-  const bool has_new_length = std::ranges::any_of(changed, [](const std::string& key) {
-    return key == "train.epochs" || key == "train.max_steps";
-  });
-  if (options.resume && !has_new_length && is_finished(config.output_dir)) {
-    // All but the report, perhaps, during which it may have been killed.
-    const FolderLock lock(config.output_dir);
-    remove_leftovers(config.output_dir);
-    write_report(config.output_dir);
-    log_info(config.output_dir, ": this run is finished; nothing left to do");
-    return 0;
-  }
-  return Trainer(config, options.resume).run();
+  const SaveRequests save_requests;
+  check_output_folder(config, options.resume, options.overwrite);
+  return Trainer(config, {.resume = options.resume, .overwrite = options.overwrite}).run();
 }
 
 }  // namespace ft

@@ -14,8 +14,9 @@
 
 namespace ft {
 
-/// What the tests set otherwise.
 struct TrainerOptions {
+  bool resume = false, overwrite = false;
+  // What the tests set otherwise.
   uint64_t window_bytes = kWindowBytes;
   bool runs_ahead = false;  ///< on a CPU too
 };
@@ -23,7 +24,7 @@ struct TrainerOptions {
 class Trainer {
  public:
   /// train.learning_rate is a number here.
-  Trainer(RunConfig config, bool resume, const TrainerOptions& options = {});
+  Trainer(RunConfig config, const TrainerOptions& options = {});
   ~Trainer() = default;
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;
@@ -40,6 +41,8 @@ class Trainer {
   void report_counts(const DataCounts& counts, const char* of) const;
   /// Reads where to go on from; with the model in place, takes that up.
   void find_checkpoint();
+  /// Tells what a resumed run has changed, and whether its length is among it.
+  bool takes_new_length() const;
   void continue_from_checkpoint();
   /// Notes fingerprints of what the run reads. Error (input) when a resumed one began with others.
   void take_inputs(const Json& now);
@@ -68,14 +71,14 @@ class Trainer {
   bool has_stopped_improving() const;
   /// `goes_on`: training does, and the checkpoint is written beside it.
   void save_now(bool goes_on = false);
-  void finish();
+  /// 0, or 128 + N when signal N came while samples were generated.
+  int finish();
   void write_final(const std::filesystem::path& folder) const;
   void write_samples();
   /// Whether num_steps_ is one.
   bool is_estimate() const;
 
   RunConfig config_;
-  bool resume_;
   TrainerOptions options_;
   std::filesystem::path output_;
   std::optional<std::filesystem::path> checkpoint_;  ///< to resume from

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "infer/generate.h"
 #include "kernels/device.h"
+#include "train/signals.h"
 #include "train/trainer.h"
 
 namespace ft {
@@ -42,7 +43,9 @@ void Trainer::write_samples() {
   if (prompts.empty()) return;
   SamplingOptions sampling;
   sampling.max_new_tokens = config_.eval.sample_max_new_tokens;
-  const auto generated = generate_batch(session_, prompts, sampling, end_tokens(session_));
+  const auto generated = generate_batch(session_, prompts, sampling, end_tokens(session_), {},
+                                        [] { return StopSignals::received() != 0; });
+  if (StopSignals::received()) return;
   std::string lines;
   for (size_t i = 0; i < generated.size(); ++i) {
     const Json prompt =
@@ -56,10 +59,11 @@ void Trainer::write_samples() {
   replace_file(output_ / "samples.jsonl", lines);
 }
 
-void Trainer::finish() {
+int Trainer::finish() {
   save_now();
   write_final(output_ / "final");
   write_samples();
+  if (StopSignals::received()) return end_by_signal();
   metrics_->write(Json::Object{
       {"type", "summary"},
       {"steps", state_.step},
@@ -79,6 +83,7 @@ void Trainer::finish() {
            difference, ")");
   log_info("done       ", state_.step, " steps in ", duration_text(state_.seconds), "; result in ",
            (output_ / "final").string());
+  return 0;
 }
 
 }  // namespace ft

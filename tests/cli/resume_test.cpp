@@ -26,8 +26,89 @@ TEST(Resume, ListsEverySettingThatMakesAnotherRun) {
   run.set("lora.r", "4").set("train.learning_rate", "2e-3").set("log.every_steps", "2");
   const Outcome refused = run_finetune(run.args({"--resume"}));
   EXPECT_EQ(refused.status, 2);
-  EXPECT_NE(refused.err.find("config.yaml: lora.r, train.learning_rate: "), std::string::npos)
+  EXPECT_NE(refused.err.find("step-2: lora.r, train.learning_rate: "), std::string::npos)
       << refused.err;
+}
+
+TEST(Resume, AnEditedOrLostConfigurationHidesNothing) {
+  const TestFolder work;
+  TinyRun run(work);
+  run.set("train.max_steps", "2").train();
+  const fs::path file = run.out() / "config.yaml";
+  std::string text = read_file(file);
+  const std::string before = "learning_rate: 0.001";
+  ASSERT_NE(text.find(before), std::string::npos) << text;
+  text.replace(text.find(before), before.size(), "learning_rate: 0.5");
+  write_file(file, text);
+  const Outcome edited = run_finetune({"train", "--config", file.string(), "--resume"});
+  EXPECT_EQ(edited.status, 2);
+  EXPECT_NE(edited.err.find("step-2: train.learning_rate: "), std::string::npos) << edited.err;
+  fs::remove(file);
+  const Outcome lost = run_finetune(run.set("seed", "7").args({"--resume"}));
+  EXPECT_EQ(lost.status, 2);
+  EXPECT_NE(lost.err.find("step-2: seed: "), std::string::npos) << lost.err;
+}
+
+TEST(Resume, AFinishedRunIsLengthenedInItsOwnConfiguration) {
+  const TestFolder work;
+  TinyRun run(work);
+  run.set("train.max_steps", "2").train();
+  const fs::path file = run.out() / "config.yaml";
+  std::string text = read_file(file);
+  text.replace(text.find("max_steps: 2"), 12, "max_steps: 3");
+  write_file(file, text);
+  run_ok({"train", "--config", file.string(), "--resume"});
+  EXPECT_EQ(lines_of(read_json_lines(run.out() / "metrics.jsonl"), "train").size(), 3u);
+}
+
+TEST(Resume, RefusesOtherWeightsUnderTheSameHeader) {
+  const TestFolder work;
+  TinyRun run(work);
+  const fs::path model = copy_model(work);
+  run.set("model", model.string()).set("train.max_steps", "2").train();
+  edit_tensors(model / "model.safetensors",
+               [](TensorMap& t) { t.at("model.embed_tokens.weight").mul_(0.5); });
+  const Outcome outcome = run_finetune(run.set("train.max_steps", "4").args({"--resume"}));
+  EXPECT_EQ(outcome.status, 3);
+  EXPECT_NE(outcome.err.find("model: not what the run in "), std::string::npos) << outcome.err;
+}
+
+TEST(Resume, ASignalDuringTheSamplesEndsTheRunAndTheyAreMadeAgain) {
+  const TestFolder work;
+  TinyRun run(work);
+  run.with_eval().set("eval.samples", "6").set("eval.sample_max_new_tokens", "400");
+  run.set("train.max_steps", "2").set("eval.evaluations", "0");
+  const auto whole = run.output("whole").train();
+  run.output("stopped");
+  Program program(run.args());
+  for (int i = 0; i < 20000 && !fs::exists(run.out() / "final"); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  program.kill(SIGTERM);
+  const Outcome stopped = program.wait();
+  EXPECT_EQ(stopped.status, 143) << stopped.err;
+  EXPECT_FALSE(fs::exists(run.out() / "samples.jsonl"));
+  EXPECT_EQ(repeatable(run.train({"--resume"})), repeatable(whole));
+  EXPECT_EQ(read_file(run.out() / "samples.jsonl"), read_file(work / "whole/samples.jsonl"));
+}
+
+TEST(Resume, ASaveRequestBeforeTheFirstStepIsNoHarm) {
+  const TestFolder work;
+  TinyRun run(work);
+  run.set("train.max_steps", "2").set("save.every_steps", "100");
+  Program program(run.args());
+  // Bit 9 of the caught signals: SIGUSR1.
+  const std::string status = str("/proc/", program.id(), "/status");
+  for (int i = 0; i < 20000; ++i) {
+    const std::string text = read_file(status);
+    const size_t at = text.find("SigCgt:");
+    if (at != std::string::npos && std::stoull(text.substr(at + 8, 16), nullptr, 16) >> 9 & 1)
+      break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  program.kill(SIGUSR1);
+  const Outcome outcome = program.wait();
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_TRUE(fs::exists(run.out() / "final"));
 }
 
 TEST(Resume, GoesOnWithMoreEpochsAsIfTheyHadBeenAskedForAtFirst) {

@@ -97,6 +97,7 @@ class Program {
     err_ = err;
   }
   void kill(int signal) const { ::kill(pid_, signal); }
+  pid_t id() const { return pid_; }
 
   Outcome wait(double limit_seconds = 600) {
     int status = 0;

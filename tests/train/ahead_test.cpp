@@ -31,8 +31,7 @@ class Ahead : public testing::Test {
     settings.insert(settings.end(), more.begin(), more.end());
     for (const std::string& text : settings) overrides.push_back(parse_override(text));
     try {
-      EXPECT_EQ(
-          Trainer(resolve(load_config("", overrides)), false, {.runs_ahead = runs_ahead}).run(), 0);
+      EXPECT_EQ(Trainer(resolve(load_config("", overrides)), {.runs_ahead = runs_ahead}).run(), 0);
       return "";
     } catch (const Error& e) {
       std::string text = e.what();

@@ -163,6 +163,33 @@ TEST(Metrics, ALossFarAboveTheMedianIsFoundOnce) {
   EXPECT_EQ(watch.exceeded(201), 20);
 }
 
+TEST(Metrics, WhatAResumedRunKeeps) {
+  const fs::path folder = fs::path(testing::TempDir()) / "ft_metrics_kept";
+  fs::remove_all(folder);
+  fs::create_directories(folder);
+  const fs::path file = folder / "metrics.jsonl";
+  const std::string eval0 = R"({"type":"eval","step":0})", one = R"({"type":"train","step":1})",
+                    eval1 = R"({"type":"eval","step":1})", two = R"({"type":"train","step":2})";
+  const auto kept = [&](const std::vector<std::string>& lines, bool owes) {
+    std::string text;
+    for (const std::string& line : lines) text += line + "\n";
+    write_file(file, text);
+    const MetricsFile metrics(file, 1, false, owes);
+    return read_file(file);
+  };
+  const std::string until1 = eval0 + "\n" + one + "\n";
+  EXPECT_EQ(kept({eval0, one, eval1, two}, false), until1 + eval1 + "\n");
+  EXPECT_EQ(kept({eval0, one, eval1, two}, true), until1);
+  EXPECT_EQ(kept({eval0, one, two, "damaged", std::string(9, '\0')}, false), until1);
+  try {
+    kept({eval0, R"({"type": 5, "step": 1})", one}, false);
+    ADD_FAILURE() << "a damaged line in the middle passed";
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("metrics.jsonl:2: "), std::string::npos) << e.what();
+  }
+  fs::remove_all(folder);
+}
+
 TEST(Metrics, EventsBesideLinesAndResumeAfterAnInfinitePerplexity) {
   const fs::path folder = fs::path(testing::TempDir()) / "ft_metrics";
   fs::remove_all(folder);

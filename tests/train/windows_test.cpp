@@ -32,7 +32,7 @@ class Windows : public testing::Test {
     return resolve(load_config("", overrides));
   }
   static int train(const RunConfig& config, bool resume = false) {
-    return Trainer(config, resume, {.window_bytes = kWindow}).run();
+    return Trainer(config, {.resume = resume, .window_bytes = kWindow}).run();
   }
   std::vector<Json> metrics(const std::string& output) const {
     return read_json_lines(work / output / "metrics.jsonl");
