@@ -1,7 +1,9 @@
 // Find the command in the table, run it, turn what goes wrong into one line and an exit status.
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
@@ -19,7 +21,10 @@ void prepare_runtime();
 namespace {
 
 int report(Code code, const std::string& message) {
-  std::fprintf(stderr, "error: %s\n", printable_lines(message).c_str());
+  // A configuration may have several faults, a line each; elsewhere a name may hold a line's end.
+  const std::string text =
+      code == Code::kUsage ? printable_lines(message) : printable_line(message);
+  std::fprintf(stderr, "error: %s\n", text.c_str());
   return static_cast<int>(code);
 }
 
@@ -35,8 +40,9 @@ int report_foreign(const std::exception& e) {
                   "train.gradient_checkpointing: true "
                   "or method: lora needs less (" +
                       printable(first) + ")");
-  if (dynamic_cast<const std::filesystem::filesystem_error*>(&e))
-    return report(Code::kOutput, printable(first));
+  // What is written is asked about without exceptions: this is a path to read.
+  if (const auto* error = dynamic_cast<const std::filesystem::filesystem_error*>(&e))
+    return report(Code::kInput, error->path1().string() + ": " + error->code().message());
   return report(Code::kInternal, "internal: " + printable(first) +
                                      "; this is a fault of finetune, please report it");
 }
@@ -68,16 +74,36 @@ int run(int argc, char** argv) {
   }
   if (app.get_subcommands().empty())
     return report(Code::kUsage, "no command; finetune --help lists them");
-  return actions.at(app.get_subcommands()[0])();
+  const int status = actions.at(app.get_subcommands()[0])();
+  errno = 0;
+  if ((std::fflush(stdout) != 0 || std::ferror(stdout)) && status == 0)
+    return report(Code::kOutput, std::string("stdout: cannot be written") +
+                                     (errno != 0 ? ": " : "") +
+                                     (errno != 0 ? std::strerror(errno) : ""));
+  return status;
 }
 
 }  // namespace
 }  // namespace ft
 
+/// Where a caller closed one of the first three files, the next one opened would take its place,
+/// and what is said to the user would go there. A closed stdout stays one that cannot be written.
+void hold_standard_files() {
+  int fd = 0;
+  while (fd >= 0 && fd <= STDERR_FILENO) {
+    fd = ::open("/dev/null", O_RDWR);
+    if (fd != STDOUT_FILENO) continue;
+    ::close(fd);
+    fd = ::open("/dev/null", O_RDONLY);
+  }
+  if (fd >= 0) ::close(fd);
+}
+
 /// Threads that wait for work must sleep, not spin: on a machine that does anything else, spinning
 /// ones make a step five times slower. libgomp reads this from the environment when it is loaded,
 /// so the program starts itself again, before the libraries' constructors have run (10 ms).
 void choose_waiting(int, char** argv, char** envp) {
+  hold_standard_files();
   std::vector<char*> environment;
   for (char** e = envp; *e; ++e) {
     if (std::strncmp(*e, "OMP_WAIT_POLICY=", 16) == 0 ||

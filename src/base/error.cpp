@@ -46,6 +46,10 @@ std::string printable(std::string_view text) {
   return escaped(text.substr(0, 200), false) + (text.size() > 200 ? "..." : "");
 }
 
+std::string printable_line(std::string_view text) {
+  return escaped(text, false);
+}
+
 std::string printable_lines(std::string_view text) {
   return escaped(text, true);
 }

@@ -34,6 +34,8 @@ template <typename... Parts>
 
 /// A string of a file made safe to print: control bytes escaped, at most 200 characters.
 std::string printable(std::string_view text);
+/// The same at any length.
+std::string printable_line(std::string_view text);
 /// The same for lines that are about to be printed: at any length, and the ends of lines stay.
 std::string printable_lines(std::string_view text);
 

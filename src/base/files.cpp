@@ -37,6 +37,8 @@ fs::path parent_of(const fs::path& path) {
 
 constexpr size_t kBuffered = size_t{1} << 20, kAlignment = 4096;
 
+constexpr uint64_t kMostRead = uint64_t{4} << 30;
+
 constexpr std::string_view kStaging = ".staging", kOld = ".old", kNew = ".new";
 
 fs::path hidden_beside(const fs::path& target, std::string_view suffix) {
@@ -60,8 +62,11 @@ bool exchange(const fs::path& a, const fs::path& b) {
 /// Reads it piece by piece: a mapping of the file would count as memory of the run.
 template <typename Take>
 void read_pieces(const fs::path& file, std::string& buffer, Take&& take) {
-  const int fd = whole_call([&] { return ::open(file.c_str(), O_RDONLY | O_CLOEXEC); });
+  // A pipe that nobody writes to is empty; opening it otherwise would wait for a writer.
+  const int fd =
+      whole_call([&] { return ::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK); });
   if (fd < 0) fail_input(file.string(), ": cannot be read: ", std::strerror(errno));
+  ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) & ~O_NONBLOCK);
   struct stat info {};
   if (::fstat(fd, &info) == 0 && (S_ISCHR(info.st_mode) || S_ISBLK(info.st_mode))) {
     ::close(fd);  // /dev/zero has no end
@@ -162,8 +167,19 @@ Written OutputFile::close() {
 std::string read_file(const fs::path& file) {
   std::string content, buffer(1 << 16, '\0');
   std::error_code no_size;  // of a pipe; growing step by step would take up to three times the size
-  if (const auto size = fs::file_size(file, no_size); !no_size) content.reserve(size);
-  read_pieces(file, buffer, [&](size_t size) { content.append(buffer, 0, size); });
+  const auto check = [&](uint64_t size) {
+    if (size > kMostRead)
+      fail_input(file.string(), ": larger than ", kMostRead >> 30,
+                 " GiB, which is no file of this kind");
+  };
+  if (const auto size = fs::file_size(file, no_size); !no_size) {
+    check(size);
+    content.reserve(size);
+  }
+  read_pieces(file, buffer, [&](size_t size) {
+    check(content.size() + size);
+    content.append(buffer, 0, size);
+  });
   return content;
 }
 
@@ -284,7 +300,7 @@ void remove_tree(const fs::path& path) {
   if (error) fail(Code::kOutput, path.string(), ": cannot be removed: ", error.message());
 }
 
-std::vector<fs::path> list_folder(const fs::path& folder) {
+std::vector<fs::path> list_folder(const fs::path& folder, Code code) {
   std::error_code error;
   for (;;) {
     std::vector<fs::path> found;
@@ -293,7 +309,7 @@ std::vector<fs::path> list_folder(const fs::path& folder) {
     std::sort(found.begin(), found.end());
     if (!error || error == std::errc::no_such_file_or_directory) return found;
     if (error != std::errc::interrupted)
-      fail(Code::kOutput, folder.string(), ": cannot be listed: ", error.message());
+      fail(code, folder.string(), ": cannot be listed: ", error.message());
   }
 }
 
@@ -309,14 +325,39 @@ void sync_folders(const fs::path& folder) {
 
 StagedFolder::StagedFolder(fs::path target) : target_(std::move(target)) {
   if (target_.filename().empty()) target_ = target_.parent_path();
+  std::error_code ignored;
+  if (fs::is_symlink(target_, ignored)) target_ = fs::weakly_canonical(target_);
+  if (target_.filename() == "." || target_.filename() == "..")
+    fail(Code::kOutput, target_.string(), ": a folder with a name of its own is wanted");
   staging_ = hidden_beside(target_, kStaging);
-  remove_tree(staging_);
-  make_folders(staging_);
+  occupy();
+  for (const fs::path& path : list_folder(staging_)) remove_tree(path);
+}
+
+/// Two programs that write the same folder must not share the staging.
+void StagedFolder::occupy() {
+  for (;;) {
+    make_folders(staging_);
+    fd_ = whole_call([&] { return ::open(staging_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
+    if (fd_ < 0 && errno == ENOENT) continue;
+    if (fd_ < 0) output_failed(staging_, "cannot be opened");
+    if (whole_call([&] { return ::flock(fd_, LOCK_EX | LOCK_NB); }) != 0 && errno == EWOULDBLOCK) {
+      ::close(fd_);
+      fail(Code::kOutput, target_.string(), ": is being written by another finetune process");
+    }
+    struct stat held {
+    }, there{};
+    if (::fstat(fd_, &held) == 0 && ::stat(staging_.c_str(), &there) == 0 &&
+        held.st_ino == there.st_ino && held.st_dev == there.st_dev)
+      return;
+    ::close(fd_);  // the other one was done with it between these calls
+  }
 }
 
 StagedFolder::~StagedFolder() {
   std::error_code ignored;
   if (!done_) fs::remove_all(staging_, ignored);
+  ::close(fd_);
 }
 
 void StagedFolder::commit() {
@@ -349,7 +390,8 @@ void remove_staging(const fs::path& folder) {
 
 FolderLock::FolderLock(const fs::path& folder) {
   const fs::path file = folder / ".lock";
-  fd_ = whole_call([&] { return ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644); });
+  fd_ = whole_call(
+      [&] { return ::open(file.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644); });
   if (fd_ < 0) output_failed(file, "cannot be opened");
   if (whole_call([&] { return ::flock(fd_, LOCK_EX | LOCK_NB); }) != 0) {
     const int reason = errno;

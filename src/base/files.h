@@ -8,11 +8,13 @@
 #include <string_view>
 #include <vector>
 
+#include "finetune/error.h"
+
 namespace ft {
 
 namespace fs = std::filesystem;
 
-/// The whole file. Error (input) when it is missing or unreadable.
+/// The whole file. Error (input) when it is missing, unreadable or larger than 4 GiB.
 std::string read_file(const fs::path& file);
 
 /// A byte-for-byte copy, flushed to disk; nothing of it passes through memory of ours.
@@ -82,12 +84,14 @@ void sync_path(const fs::path& path);
 void make_folders(const fs::path& folder);
 /// The file or the folder with all that is in it; nothing when it is not there.
 void remove_tree(const fs::path& path);
-/// What a folder holds, sorted; nothing when it is not there.
-std::vector<fs::path> list_folder(const fs::path& folder);
+/// What a folder holds, sorted; nothing when it is not there. `code` of the Error when it cannot be
+/// listed.
+std::vector<fs::path> list_folder(const fs::path& folder, Code code = Code::kOutput);
 
 /// A folder written under a temporary name beside `target`, with files that are synced as they are
 /// written. commit() syncs the folders, puts the whole into place in one step (exchanging it with
-/// an older one, which goes) and syncs the parent. Not committed: removed.
+/// an older one, which goes) and syncs the parent. Not committed: removed. Error (output) while
+/// another process writes the same target.
 class StagedFolder {
  public:
   explicit StagedFolder(fs::path target);
@@ -98,7 +102,9 @@ class StagedFolder {
   void commit();
 
  private:
+  void occupy();
   fs::path target_, staging_;
+  int fd_ = -1;  ///< of the staging, locked
   bool done_ = false;
 };
 

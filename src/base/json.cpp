@@ -234,6 +234,9 @@ namespace {
 
 Json parse(std::string_view text, std::string_view where, std::span<const JsonTake> takes) {
   Builder builder(takes);
+  // The library takes a NUL for the end and would not see what follows.
+  if (const size_t nul = text.find('\0'); nul != std::string_view::npos)
+    fail_input(where, ": not valid JSON at byte ", nul + 1, ": a NUL byte");
   try {
     if (nlohmann::json::sax_parse(text.begin(), text.end(), &builder))
       return std::move(builder.root);

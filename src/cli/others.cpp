@@ -1,6 +1,9 @@
 // merge, inspect, tokenize, convert, help: commands with little of their own to say.
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 
@@ -80,14 +83,19 @@ Action setup_tokenize(CLI::App& app) {
     need(!request->model.empty(), "--model DIR");
     std::ifstream opened;
     if (!file->empty()) {
+      const auto type = std::filesystem::status(*file).type();
+      using Type = std::filesystem::file_type;
+      if (type != Type::not_found && type != Type::regular && type != Type::fifo)
+        fail_input(*file, ": not a regular file");
       opened.open(*file);
-      if (!opened) fail_input(*file, ": cannot be read");
+      if (!opened) fail_input(*file, ": cannot be read: ", std::strerror(errno));
     }
     std::istream& in = file->empty() ? std::cin : opened;
-    const auto read = [&in]() -> std::optional<std::string> {
+    const auto read = [&in, file]() -> std::optional<std::string> {
       std::string line;
       while (std::getline(in, line))
         if (line.find_first_not_of(" \t\r") != std::string::npos) return line;
+      if (in.bad()) fail_input(*file, ": cannot be read: ", std::strerror(errno));
       return std::nullopt;
     };
     tokenize(*request, read, [](const std::string& line) {

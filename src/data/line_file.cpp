@@ -22,7 +22,7 @@ bool is_blank(std::string_view text) {
 }  // namespace
 
 LineFile::LineFile(const std::string& file)
-    : file_(file), fd_(::open(file.c_str(), O_RDONLY | O_CLOEXEC)) {
+    : file_(file), fd_(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
   if (fd_ < 0) fail_input(file_, ": cannot be read: ", std::strerror(errno));
   try {
     index();

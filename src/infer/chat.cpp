@@ -1,5 +1,6 @@
 // generate() and chat(): prompts as text, messages or ids -> completions.
 #include <chrono>
+#include <cmath>
 #include <map>
 
 #include "base/error.h"
@@ -90,6 +91,11 @@ void check_texts(const GenerateOptions& o) {
     if (text.empty()) fail_usage("--stop: empty, a text is wanted");
   }
   if (o.system) check(*o.system, "--system");
+  const SamplingOptions& s = o.sampling;
+  for (const auto& [option, value] :
+       {std::pair("--temperature", s.temperature), std::pair("--top-p", s.top_p),
+        std::pair("--min-p", s.min_p), std::pair("--repetition-penalty", s.repetition_penalty)})
+    if (std::isnan(value)) fail_usage(option, ": not a number");
 }
 
 std::vector<Prompt> collect_prompts(const Session& session, const GenerateOptions& o) {
@@ -100,7 +106,14 @@ std::vector<Prompt> collect_prompts(const Session& session, const GenerateOption
   }
   if (o.prompts_file)
     for (const Row& row : read_rows({*o.prompts_file})) {
-      prompts.push_back(from_row(session, o, row));
+      try {
+        prompts.push_back(from_row(session, o, row));
+        check_prompt(prompts.back().ids, session);
+      } catch (const Error& e) {
+        const std::string what = e.what();
+        if (what.starts_with(row.where)) throw;
+        fail_input(row.where, ": ", what);
+      }
       prompts.back().adapter = adapter_of(o, row);
     }
   if (prompts.empty()) fail_usage("generate: no prompt; --prompt TEXT or --prompts FILE is wanted");

@@ -122,6 +122,8 @@ class Decoding {
   const std::vector<int32_t>& ends_;
 };
 
+}  // namespace
+
 void check_prompt(const std::vector<int32_t>& prompt, const Session& session) {
   if (prompt.empty()) fail_usage("prompt: empty after tokenisation; at least one token is needed");
   for (const int32_t id : prompt)
@@ -130,22 +132,22 @@ void check_prompt(const std::vector<int32_t>& prompt, const Session& session) {
                  session.model->decoder.spec.vocab_size);
 }
 
-}  // namespace
-
 std::vector<Generated> generate_batch(const Session& session,
                                       const std::vector<std::vector<int32_t>>& prompts,
                                       const SamplingOptions& sampling,
                                       const std::vector<int32_t>& end_ids,
-                                      const std::function<void(const std::string&)>& on_text) {
+                                      const std::function<void(const std::string&)>& on_text,
+                                      const std::function<bool()>& should_stop) {
   std::vector<Request> requests;
   for (const auto& prompt : prompts) requests.push_back({prompt, requests.size()});
-  return generate_batch(session, requests, sampling, end_ids, on_text);
+  return generate_batch(session, requests, sampling, end_ids, on_text, should_stop);
 }
 
 std::vector<Generated> generate_batch(const Session& session, const std::vector<Request>& requests,
                                       const SamplingOptions& sampling,
                                       const std::vector<int32_t>& end_ids,
-                                      const std::function<void(const std::string&)>& on_text) {
+                                      const std::function<void(const std::string&)>& on_text,
+                                      const std::function<bool()>& should_stop) {
   at::NoGradGuard guard;
   std::vector<Track> streams;
   std::vector<std::vector<int32_t>> fresh;
@@ -170,6 +172,7 @@ std::vector<Generated> generate_batch(const Session& session, const std::vector<
                 model.decoder.dtype, model.device);
   const Decoding decoding(session, sampling, end_ids);
   while (std::any_of(streams.begin(), streams.end(), [](const Track& s) { return !s.done; })) {
+    if (should_stop && should_stop()) break;
     const Tensor logits = last_logits(session, streams, fresh, cache);  // [live, V]
     const auto* row = static_cast<const float*>(logits.const_data_ptr());
     for (size_t s = 0; s < streams.size(); ++s) {

@@ -23,15 +23,20 @@ struct Request {
 
 /// Continues every prompt `sampling.n` times (results: all samples of prompt 0, then of prompt 1,
 /// ...). `on_text` gets new text of the first result as soon as it is certain (whole characters, no
-/// part of a stop string).
+/// part of a stop string). Ends before the next token when `should_stop` says so.
 std::vector<Generated> generate_batch(const Session& session,
                                       const std::vector<std::vector<int32_t>>& prompts,
                                       const SamplingOptions& sampling,
                                       const std::vector<int32_t>& end_ids,
-                                      const std::function<void(const std::string&)>& on_text = {});
+                                      const std::function<void(const std::string&)>& on_text = {},
+                                      const std::function<bool()>& should_stop = {});
 std::vector<Generated> generate_batch(const Session& session, const std::vector<Request>& requests,
                                       const SamplingOptions& sampling,
                                       const std::vector<int32_t>& end_ids,
-                                      const std::function<void(const std::string&)>& on_text = {});
+                                      const std::function<void(const std::string&)>& on_text = {},
+                                      const std::function<bool()>& should_stop = {});
+
+/// Error: (usage) no token, (input) one that the model does not have.
+void check_prompt(const std::vector<int32_t>& prompt, const Session& session);
 
 }  // namespace ft

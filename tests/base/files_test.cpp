@@ -139,5 +139,23 @@ TEST_F(Files, ALockIsHeldOnceAndNamesItsProcess) {
   }
 }
 
+TEST_F(Files, TwoWritersOfAFolderDoNotMix) {
+  const fs::path target = folder / "model";
+  {
+    StagedFolder first(target);
+    write_file(first.path() / "a", "first");
+    EXPECT_THROW(StagedFolder second(target), Error);
+    first.commit();
+  }
+  EXPECT_EQ(read_file(target / "a"), "first");
+  // What a killed one left goes.
+  fs::create_directories(folder / ".model.staging");
+  write_file(folder / ".model.staging/b", "left");
+  StagedFolder third(target);
+  third.commit();
+  EXPECT_TRUE(list_folder(target).empty());
+  EXPECT_THROW(StagedFolder(folder / "."), Error);
+}
+
 }  // namespace
 }  // namespace ft

@@ -103,8 +103,10 @@ inline std::vector<std::string> keys_of(const Json& object) {
 /// Every file below a folder, relative, sorted.
 inline std::vector<std::string> files_below(const fs::path& folder) {
   std::vector<std::string> files;
+  std::error_code dangling;
   for (const auto& entry : fs::recursive_directory_iterator(folder))
-    if (entry.is_regular_file()) files.push_back(fs::relative(entry.path(), folder).string());
+    if (entry.is_regular_file(dangling))
+      files.push_back(fs::relative(entry.path(), folder).string());
   std::sort(files.begin(), files.end());
   return files;
 }
