@@ -341,9 +341,13 @@ void StagedFolder::occupy() {
     fd_ = whole_call([&] { return ::open(staging_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
     if (fd_ < 0 && errno == ENOENT) continue;
     if (fd_ < 0) output_failed(staging_, "cannot be opened");
-    if (whole_call([&] { return ::flock(fd_, LOCK_EX | LOCK_NB); }) != 0 && errno == EWOULDBLOCK) {
+    if (whole_call([&] { return ::flock(fd_, LOCK_EX | LOCK_NB); }) != 0) {
+      const int reason = errno;
       ::close(fd_);
-      fail(Code::kOutput, target_.string(), ": is being written by another finetune process");
+      if (reason == EWOULDBLOCK)
+        fail(Code::kOutput, target_.string(), ": is being written by another finetune process");
+      errno = reason;
+      output_failed(staging_, "cannot be locked");
     }
     struct stat held {
     }, there{};
