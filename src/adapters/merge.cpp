@@ -1,4 +1,6 @@
 // merge(): adapters folded into the base, tensor by tensor in the base's own dtype.
+#include <cmath>
+
 #include "adapters/adapters.h"
 #include "adapters/targets.h"
 #include "base/error.h"
@@ -103,6 +105,8 @@ void merge(const RunConfig& config, const std::vector<std::string>& folders,
   if (!weights.empty() && weights.size() != folders.size())
     fail_usage("--weights: ", weights.size(), " for ", folders.size(),
                " adapters, one for each --adapter is wanted");
+  for (const double w : weights)
+    if (!std::isfinite(w)) fail_usage("--weights: ", w, ": a finite number is wanted");
   if (fs::exists(output) && !fs::is_empty(output))
     fail(Code::kOutput, output, ": exists and is not empty; another --output is wanted");
   const auto model = load_model(config.model, std::nullopt, at::kCPU);

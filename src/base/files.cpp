@@ -169,8 +169,9 @@ std::string read_file(const fs::path& file) {
   std::error_code no_size;  // of a pipe; growing step by step would take up to three times the size
   const auto check = [&](uint64_t size) {
     if (size > kMostRead)
-      fail_input(file.string(), ": larger than ", kMostRead >> 30,
-                 " GiB, which is no file of this kind");
+      fail_input(
+          file.string(), ": larger than ", kMostRead >> 30,
+          " GiB, the most that is read at once; so much data goes into JSON Lines or Parquet");
   };
   if (const auto size = fs::file_size(file, no_size); !no_size) {
     check(size);

@@ -1,4 +1,6 @@
 #include <CLI/CLI.hpp>
+#include <charconv>
+#include <cmath>
 #include <cstdio>
 
 #include "cli/commands.h"
@@ -23,21 +25,22 @@ Action setup_plan(CLI::App& app) {
                "every kernel of one step on a GPU, with FLOPs, bytes and launches");
   app.add_option("--document", *document, "ledger: tokens of a document (default: a whole row)")
       ->check(CLI::PositiveNumber);
-  app.add_option("--tflops", launches->tflops, "ledger: ceiling of products")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--float8-tflops", launches->float8_tflops,
-                 "ledger: ceiling of products in eight bits")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--attention-tflops", launches->attention_forward_tflops,
-                 "ledger: ceiling of attention, forward")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--attention-backward-tflops", launches->attention_backward_tflops,
-                 "ledger: ceiling of attention, backward")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--bandwidth", launches->bandwidth, "ledger: bytes a second of the memory")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--peak-tflops", launches->peak_tflops, "ledger: what MFU is a share of")
-      ->check(CLI::PositiveNumber);
+  const auto ceiling = [&](const char* name, double LedgerOptions::*value, const char* help) {
+    app.add_option(name, (*launches).*value, help)->check([](const std::string& text) {
+      double read = 0;
+      std::from_chars(text.data(), text.data() + text.size(), read);
+      return std::isfinite(read) && read > 0 ? "" : "a number above 0 is wanted";
+    });
+  };
+  ceiling("--tflops", &LedgerOptions::tflops, "ledger: ceiling of products");
+  ceiling("--float8-tflops", &LedgerOptions::float8_tflops,
+          "ledger: ceiling of products in eight bits");
+  ceiling("--attention-tflops", &LedgerOptions::attention_forward_tflops,
+          "ledger: ceiling of attention, forward");
+  ceiling("--attention-backward-tflops", &LedgerOptions::attention_backward_tflops,
+          "ledger: ceiling of attention, backward");
+  ceiling("--bandwidth", &LedgerOptions::bandwidth, "ledger: bytes a second of the memory");
+  ceiling("--peak-tflops", &LedgerOptions::peak_tflops, "ledger: what MFU is a share of");
   return [=] {
     options->config = shared->load(Purpose::kOther);
     options->json = shared->json;

@@ -138,6 +138,19 @@ INSTANTIATE_TEST_SUITE_P(
          [](Scene& s) {
            return on_tiny("merge", {"--adapter", s.path("a")});
          }},
+        {"merge_with_a_weight_that_is_no_number",
+         2,
+         {"--weights", "nan"},
+         [](Scene& s) {
+           return on_tiny("merge",
+                          {"--adapter", s.path("a"), "--output", s.path("m"), "--weights", "nan"});
+         }},
+        {"plan_with_a_ceiling_that_is_no_number",
+         2,
+         {"--tflops", "above 0"},
+         [](Scene&) {
+           return on_tiny("plan", {"--ledger", "--tflops", "nan"});
+         }},
         {"tokenize_without_model", 2, {"--model"}, [](Scene&) { return Args{"tokenize"}; }},
         {"tokenize_unknown_template",
          2,
