@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <iostream>
 #include <map>
 #include <vector>
 
@@ -65,16 +66,18 @@ int run(int argc, char** argv) {
   }
   app.set_version_flag("--version", "finetune 0.1.0");
   if (argc > 1 && argv[1][0] != '-' && !find(commands(), argv[1])) return unknown_command(argv[1]);
+  int status = 0;
   try {
     app.parse(argc, argv);
+    if (app.get_subcommands().empty())
+      return report(Code::kUsage, "no command; finetune --help lists them");
+    status = actions.at(app.get_subcommands()[0])();
   } catch (const CLI::Success& e) {
-    return app.exit(e);
+    status = app.exit(e);  // --help, --version
+    std::cout.flush();
   } catch (const CLI::ParseError& e) {
     return report(Code::kUsage, printable(e.what()) + " (see finetune --help)");
   }
-  if (app.get_subcommands().empty())
-    return report(Code::kUsage, "no command; finetune --help lists them");
-  const int status = actions.at(app.get_subcommands()[0])();
   errno = 0;
   if ((std::fflush(stdout) != 0 || std::ferror(stdout)) && status == 0)
     return report(Code::kOutput, std::string("stdout: cannot be written") +
@@ -104,6 +107,9 @@ void hold_standard_files() {
 /// so the program starts itself again, before the libraries' constructors have run (10 ms).
 void choose_waiting(int, char** argv, char** envp) {
   hold_standard_files();
+  // There is nothing to save before the run's own handler stands, nor after it; this also lasts
+  // while the program that is started again is loaded.
+  if (argv[0] && argv[1] && std::strcmp(argv[1], "train") == 0) std::signal(SIGUSR1, SIG_IGN);
   std::vector<char*> environment;
   for (char** e = envp; *e; ++e) {
     if (std::strncmp(*e, "OMP_WAIT_POLICY=", 16) == 0 ||

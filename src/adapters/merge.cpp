@@ -14,7 +14,7 @@ namespace {
 
 /// A merged weight cannot be put back into four bits without losing much of the adapter.
 void check_base(const Model& model, bool dequantize, bool text_only) {
-  const std::string folder = model.folder.string();
+  const std::string folder = printable_line(model.folder.string());
   if (!model.quantization) {
     if (dequantize) fail_usage("--dequantize: ", folder, " is not in 4 bits; leave it out");
     return;
@@ -107,7 +107,7 @@ void merge(const RunConfig& config, const std::vector<std::string>& folders,
                " adapters, one for each --adapter is wanted");
   for (const double w : weights)
     if (!std::isfinite(w)) fail_usage("--weights: ", w, ": a finite number is wanted");
-  if (fs::exists(output) && !fs::is_empty(output))
+  if (is_there(output) && !fs::is_empty(output))
     fail(Code::kOutput, output, ": exists and is not empty; another --output is wanted");
   const auto model = load_model(config.model, std::nullopt, at::kCPU);
   check_base(*model, dequantize, config.save.text_only);

@@ -169,9 +169,8 @@ std::string read_file(const fs::path& file) {
   std::error_code no_size;  // of a pipe; growing step by step would take up to three times the size
   const auto check = [&](uint64_t size) {
     if (size > kMostRead)
-      fail_input(
-          file.string(), ": larger than ", kMostRead >> 30,
-          " GiB, the most that is read at once; so much data goes into JSON Lines or Parquet");
+      fail_input(file.string(), ": larger than ", kMostRead >> 30,
+                 " GiB, the most that is read at once");
   };
   if (const auto size = fs::file_size(file, no_size); !no_size) {
     check(size);
@@ -279,6 +278,24 @@ void sync_path(const fs::path& path) {
   if (result != 0 && reason != EINVAL) output_failed(path, "cannot be synced to disk");
 }
 
+bool is_there(const fs::path& path) {
+  std::error_code error;
+  fs::file_status found;
+  do found = fs::status(path, error);
+  while (error == std::errc::interrupted);
+  if (found.type() == fs::file_type::none)
+    fail(Code::kOutput, path.string(), ": cannot be looked at: ", error.message());
+  return fs::exists(found);
+}
+
+fs::path behind_links(fs::path path) {
+  std::error_code error;
+  constexpr int kMost = 40;  // as the kernel
+  for (int i = 0; i < kMost && fs::is_symlink(path, error); ++i)
+    path = path.parent_path() / fs::read_symlink(path, error);
+  return path;
+}
+
 void make_folders(const fs::path& folder) {
   std::error_code ignored;
   if (fs::is_directory(folder, ignored)) return;
@@ -318,7 +335,7 @@ namespace {
 
 void sync_folders(const fs::path& folder) {
   for (const fs::path& path : list_folder(folder))
-    if (fs::is_directory(path)) sync_folders(path);
+    if (is_there(path) && fs::is_directory(path)) sync_folders(path);
   sync_path(folder);
 }
 
@@ -326,8 +343,7 @@ void sync_folders(const fs::path& folder) {
 
 StagedFolder::StagedFolder(fs::path target) : target_(std::move(target)) {
   if (target_.filename().empty()) target_ = target_.parent_path();
-  std::error_code ignored;
-  if (fs::is_symlink(target_, ignored)) target_ = fs::weakly_canonical(target_);
+  target_ = behind_links(target_);
   if (target_.filename() == "." || target_.filename() == "..")
     fail(Code::kOutput, target_.string(), ": a folder with a name of its own is wanted");
   staging_ = hidden_beside(target_, kStaging);
@@ -369,7 +385,7 @@ void StagedFolder::commit() {
   sync_folders(staging_);
   const fs::path old = hidden_beside(target_, kOld);
   remove_tree(old);
-  if (!fs::exists(target_)) {
+  if (!is_there(target_)) {
     rename_to(staging_, target_);
   } else if (!exchange(staging_, target_)) {  // killed in between: remove_staging puts it back
     rename_to(target_, old);
@@ -381,14 +397,29 @@ void StagedFolder::commit() {
   remove_tree(old);
 }
 
+namespace {
+
+/// Whether another process, or this one by another descriptor, holds a lock on it.
+bool is_locked(const fs::path& path) {
+  const int fd = whole_call([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); });
+  if (fd < 0) return false;
+  const bool is_held =
+      whole_call([&] { return ::flock(fd, LOCK_EX | LOCK_NB); }) != 0 && errno == EWOULDBLOCK;
+  ::close(fd);
+  return is_held;
+}
+
+}  // namespace
+
 void remove_staging(const fs::path& folder) {
   for (const fs::path& path : list_folder(folder)) {
     const std::string name = path.filename().string();
     if (!name.starts_with('.')) continue;
     if (name.ends_with(kOld)) {
       const fs::path target = folder / name.substr(1, name.size() - 1 - kOld.size());
-      if (!fs::exists(target)) rename_to(path, target);
+      if (!is_there(target)) rename_to(path, target);
     }
+    if (name.ends_with(kStaging) && is_locked(path)) continue;
     if (name.ends_with(kStaging) || name.ends_with(kNew) || name.ends_with(kOld)) remove_tree(path);
   }
 }

@@ -80,6 +80,10 @@ Written write_file(const fs::path& file, std::string_view content);
 void replace_file(const fs::path& file, std::string_view content);
 void append_file(const fs::path& file, std::string_view content);
 void sync_path(const fs::path& path);
+/// Whether there is something where output goes; Error (output) when that cannot be told.
+bool is_there(const fs::path& path);
+/// What a path stands for after all links, the last of which may lead to nothing yet.
+fs::path behind_links(fs::path path);
 /// Missing ones of the path, each durable in its parent.
 void make_folders(const fs::path& folder);
 /// The file or the folder with all that is in it; nothing when it is not there.
@@ -109,7 +113,7 @@ class StagedFolder {
 };
 
 /// Removes what a process that was killed left of its staging in `folder`, and puts an older folder
-/// back that was to be replaced.
+/// back that was to be replaced. What a living process writes there stays.
 void remove_staging(const fs::path& folder);
 
 /// Holds `folder`/.lock while it lives; Error (output) when another process has it.

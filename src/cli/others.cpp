@@ -95,12 +95,14 @@ Action setup_tokenize(CLI::App& app) {
       std::string line;
       while (std::getline(in, line))
         if (line.find_first_not_of(" \t\r") != std::string::npos) return line;
-      if (in.bad()) fail_input(*file, ": cannot be read: ", std::strerror(errno));
+      if (in.bad() || (file->empty() && std::ferror(stdin)))
+        fail_input(file->empty() ? "stdin" : *file, ": cannot be read: ", std::strerror(errno));
       return std::nullopt;
     };
     tokenize(*request, read, [](const std::string& line) {
-      std::fwrite(line.data(), 1, line.size(), stdout);
-      std::fflush(stdout);
+      if (std::fwrite(line.data(), 1, line.size(), stdout) < line.size() ||
+          std::fflush(stdout) != 0)
+        fail(Code::kOutput, "stdout: cannot be written: ", std::strerror(errno));
     });
     return 0;
   };

@@ -1,7 +1,7 @@
 #include <CLI/CLI.hpp>
-#include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 
 #include "cli/commands.h"
 #include "cli/options.h"
@@ -27,8 +27,7 @@ Action setup_plan(CLI::App& app) {
       ->check(CLI::PositiveNumber);
   const auto ceiling = [&](const char* name, double LedgerOptions::*value, const char* help) {
     app.add_option(name, (*launches).*value, help)->check([](const std::string& text) {
-      double read = 0;
-      std::from_chars(text.data(), text.data() + text.size(), read);
+      const double read = std::strtod(text.c_str(), nullptr);
       return std::isfinite(read) && read > 0 ? "" : "a number above 0 is wanted";
     });
   };

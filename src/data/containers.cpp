@@ -147,7 +147,11 @@ const Container& container_of(const std::string& file) {
     fail_input(printable(file), ": unknown kind of data file, the name must end in one of ",
                join(known));
   }
-  if (fs::is_directory(file)) fail_input(printable(file), ": a folder, a file is wanted");
+  std::error_code unknown;
+  const fs::file_status status = fs::status(file, unknown);
+  if (fs::is_directory(status)) fail_input(printable(file), ": a folder, a file is wanted");
+  if (fs::exists(status) && !fs::is_regular_file(status))  // read more than once
+    fail_input(printable(file), ": not a regular file");
   // What many tools write under the name of .json is JSON Lines.
   if (container->read == read_json_array && first_character(file) != '[') return kContainers[0];
   return *container;
@@ -245,7 +249,6 @@ Json Rows::fingerprint() const {
   Json::Array all;
   if (!files_) return all;
   for (const Files::File& file : files_->files) {
-    if (!fs::is_regular_file(file.name)) continue;  // a pipe was read and is empty now
     const uint64_t size = fs::file_size(file.name);
     Checksum sum;
     add_ends(sum, file.name, size);

@@ -55,8 +55,9 @@ void check_quantization(const RunConfig& config, const Model& model) {
   as_loaded.quantization = *model.quantization;
   for (const std::string& key : changed_keys(config, as_loaded))
     if (config.given_keys.contains(key))
-      fail_usage(key, ": ", model.folder.string(), " is stored in 4 bits in another way (",
-                 model.quantization->type, "); leave it out, or use the base in 16 bits");
+      fail_usage(key, ": ", printable_line(model.folder.string()),
+                 " is stored in 4 bits in another way (", model.quantization->type,
+                 "); leave it out, or use the base in 16 bits");
 }
 
 }  // namespace

@@ -8,7 +8,8 @@ namespace ft {
 
 void convert(const std::string& input, const std::string& output) {
   if (fs::is_directory(input))
-    fail_usage(input, ": a folder; finetune convert reads a GGUF file and writes a model folder");
+    fail_usage(printable_line(input),
+               ": a folder; finetune convert reads a GGUF file and writes a model folder");
   convert_gguf(input, output);
 }
 

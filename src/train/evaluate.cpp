@@ -1,7 +1,13 @@
 #include "train/evaluate.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <chrono>
 #include <cmath>
+#include <cstdio>
+#include <cstring>
 
 #include "base/error.h"
 #include "base/files.h"
@@ -56,22 +62,39 @@ void check_results(const EvalOptions& o) {
       for (const std::string& input : *inputs)
         if (is_same(*file, input))
           fail_usage(option, ": ", printable(*file), " is the data; another file is wanted");
-    const fs::path folder = fs::absolute(*file).parent_path();
-    if (!fs::is_directory(folder))
+    const bool exists = is_there(*file);
+    const fs::path folder = behind_links(fs::absolute(*file)).parent_path();
+    if (!exists && !is_there(folder))
       fail(Code::kOutput, *file, ": there is no folder ", folder.string());
-    if (fs::is_directory(*file)) fail(Code::kOutput, *file, ": a folder, a file is wanted");
+    if (exists && fs::is_directory(*file))
+      fail(Code::kOutput, *file, ": a folder, a file is wanted");
+    if (::access(exists ? file->c_str() : folder.c_str(), W_OK) != 0)
+      fail(Code::kOutput, *file, ": cannot be written: ", std::strerror(errno));
   }
   if (o.per_example && o.token_logprobs && is_same(*o.per_example, *o.token_logprobs))
     fail_usage("--per-example and --token-logprobs: the same file");
 }
 
-/// All of it or, in what is not a file (a pipe, /dev/null), what that takes.
+/// What /dev/stdout leads to may be a file, which the result printed later goes to as well.
+bool is_stdout(const fs::path& path) {
+  struct stat file {
+  }, out{};
+  return ::stat(path.c_str(), &file) == 0 && ::fstat(STDOUT_FILENO, &out) == 0 &&
+         file.st_ino == out.st_ino && file.st_dev == out.st_dev;
+}
+
+/// All of it or, in what is not a file (a pipe, /dev/null), what that takes. A file in a folder
+/// that may not be changed is written in its place.
 void write_results(const std::string& file, const std::string& content) {
-  std::error_code ignored;
-  if (fs::exists(file, ignored) && !fs::is_regular_file(file, ignored))
+  const fs::path path = behind_links(fs::absolute(file));
+  if (is_stdout(file))
+    std::fwrite(content.data(), 1, content.size(), stdout);  // checked at the end
+  else if (is_there(file) && !fs::is_regular_file(file))
     append_file(file, content);
+  else if (::access(path.parent_path().c_str(), W_OK) != 0)
+    write_file(path, content);
   else
-    replace_file(fs::is_symlink(file, ignored) ? fs::canonical(file) : fs::path(file), content);
+    replace_file(path, content);
 }
 
 }  // namespace

@@ -1,10 +1,10 @@
 #include "train/fingerprint.h"
 
 #include <algorithm>
-#include <cstring>
 
+#include "base/error.h"
 #include "base/files.h"
-#include "base/mapped_file.h"
+#include "base/safetensors.h"
 #include "model/load.h"
 
 namespace ft {
@@ -19,22 +19,15 @@ class Fingerprint {
   void add_content(const fs::path& file) {
     if (fs::is_regular_file(file)) add(checksum(file));
   }
-  /// Size, header and samples: another model has other weights everywhere.
-  void add_weights(const fs::path& file) {
-    if (!fs::is_regular_file(file)) return;
-    const auto mapped = MappedFile::open(file);
-    const auto bytes = mapped->bytes();
-    uint64_t header = 0;
-    if (bytes.size() >= 8) std::memcpy(&header, bytes.data(), 8);
-    add(file.filename().string() + " " + std::to_string(bytes.size()));
-    if (header > bytes.size()) return;
-    const char* data = reinterpret_cast<const char*>(bytes.data());
-    add(std::string(data, header));
-    constexpr size_t kSamples = 64, kSample = 4096;
-    const size_t rest = bytes.size() - header, size = std::min(rest, kSample);
+  /// What it is, and samples of it: training changes a tensor nearly everywhere.
+  void add_weights(const StoredTensor& t) {
+    add(str(t.name, " ", dtype_name(t.dtype), " ", t.bytes.size()));
+    for (const int64_t n : t.shape) add(std::to_string(n));
+    constexpr size_t kSample = 4096;
+    const size_t size = std::min(t.bytes.size(), kSample), rest = t.bytes.size() - size;
     Checksum samples;
-    for (size_t i = 0; i < kSamples; ++i)
-      samples.add(data + header + (rest - size) / (kSamples - 1) * i, size);
+    for (const size_t at : {size_t{0}, rest / 2, rest})
+      samples.add(reinterpret_cast<const char*>(t.bytes.data()) + at, size);
     add(samples.text());
   }
   std::string text() const {
@@ -53,8 +46,7 @@ Json fingerprints(const RunConfig& config) {
   const fs::path folder = config.model;
   Fingerprint model, tokenizer;
   model.add_content(folder / "config.json");
-  for (const fs::path& file : list_folder(folder, Code::kInput))
-    if (file.extension() == ".safetensors") model.add_weights(file);
+  for (const StoredTensor& t : read_model_tensors(folder)) model.add_weights(t);
   for (const char* name : kTokenizerFiles) tokenizer.add_content(folder / name);
   tokenizer.add_content(config.data.chat_template);
   return Json::Object{{"model", model.text()}, {"tokenizer", tokenizer.text()}};

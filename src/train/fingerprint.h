@@ -7,7 +7,7 @@
 
 namespace ft {
 
-/// Key (model, tokenizer) -> fingerprint: content, but of weights sizes, headers and samples.
+/// Key (model, tokenizer) -> fingerprint: content, but of weights names, shapes and samples.
 Json fingerprints(const RunConfig& config);
 
 }  // namespace ft

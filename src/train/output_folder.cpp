@@ -46,30 +46,32 @@ void check_inputs_outside(const RunConfig& c) {
 
 bool is_finished(const fs::path& output) {
   const fs::path file = output / "metrics.jsonl";
-  if (!fs::exists(file) || !fs::exists(output / "final")) return false;
+  if (!is_there(file) || !is_there(output / "final")) return false;
   const auto lines = whole_lines(read_file(file));
   if (lines.empty()) return false;
-  const auto type =
-      get_string(parse_metrics_line(lines.back(), file.string()), "type", file.string());
-  return type == "summary";
+  try {
+    return get_string(parse_metrics_line(lines.back(), ""), "type", "") == "summary";
+  } catch (const Error&) {
+    return false;  // a damaged line: a resumed run writes what is missing again
+  }
 }
 
 void check_output_folder(const RunConfig& config, bool resume, bool overwrite) {
   const fs::path output = config.output_dir;
   if (resume && overwrite) fail_usage("--resume and --overwrite: only one of them");
-  if (fs::exists(output) && !fs::is_directory(output))
+  if (is_there(output) && !fs::is_directory(output))
     fail(Code::kOutput, output.string(), ": is not a folder; another output_dir is wanted");
   // Found now, not after the model is read.
-  if (fs::exists(output / ".lock")) const FolderLock probe(output);
+  if (is_there(output / ".lock")) const FolderLock probe(output);
   check_inputs_outside(config);
   if (!resume && !overwrite) check_no_results(output);
 }
 
 void check_no_results(const fs::path& output) {
   for (const char* name : {"metrics.jsonl", "config.yaml", "checkpoints", "best", "final"})
-    if (fs::exists(output / name))
+    if (is_there(output / name))
       fail_usage(
-          output.string(),
+          printable_line(output.string()),
           ": holds another run's results; --resume goes on with it, --overwrite starts anew");
 }
 
@@ -84,7 +86,7 @@ std::vector<std::string> changed_settings(const RunConfig& now, const RunConfig&
       refused += (refused.empty() ? "" : ", ") + key;
   }
   if (!refused.empty())
-    fail_usage(where, ": ", refused,
+    fail_usage(printable_line(where), ": ", refused,
                ": not as in this run; --resume goes on with the same settings (leave them as they "
                "were, or start anew with --overwrite)");
   return allowed;

@@ -49,11 +49,21 @@ std::string changed_file(const Json& before, const Json& now) {
 
 void Trainer::find_checkpoint() {
   checkpoint_ = newest_checkpoint(output_ / "checkpoints");
-  if (checkpoint_)
-    state_ = load_state(*checkpoint_);
-  else
-    log_info("resume     no whole checkpoint in ", (output_ / "checkpoints").string(),
-             "; starting from the beginning");
+  if (checkpoint_) state_ = load_state(*checkpoint_);
+}
+
+void Trainer::check_start() const {
+  if (checkpoint_) return;
+  const fs::path folder = output_ / "checkpoints";
+  const auto is_checkpoint = [](const fs::path& path) {
+    return path.filename().string().starts_with("step-");
+  };
+  if (is_there(output_ / "final") || std::ranges::any_of(list_folder(folder), is_checkpoint))
+    fail_input(folder.string(),
+               ": no whole checkpoint to go on from, and starting from the beginning would replace "
+               "the results in ",
+               output_.string(), "; --overwrite does that");
+  log_info("resume     no checkpoint in ", folder.string(), "; starting from the beginning");
 }
 
 bool Trainer::takes_new_length() const {
@@ -68,8 +78,14 @@ bool Trainer::takes_new_length() const {
     changed = changed_settings(config_, load_config(file.string(), {}), file.string());
   for (const std::string& key : changed) log_info("resume     with another ", key);
   return std::ranges::any_of(changed, [](const std::string& key) {
-    return key == "train.epochs" || key == "train.max_steps";
+    return key == "train.epochs" || key == "train.max_steps" ||
+           key == "eval.early_stopping_patience";
   });
+}
+
+void Trainer::occupy_output() {
+  lock_.emplace(output_);
+  remove_leftovers(output_);
 }
 
 void Trainer::take_inputs(const Json& now) {
@@ -93,6 +109,7 @@ void Trainer::continue_from_checkpoint() {
     log_warning("device: the checkpoint was made on ", state_.device, ", this run is on ", device,
                 ": results will differ in the last bits");
   saved_step_ = resumed_step_ = state_.step;
+  is_outdated_ = state_.config != to_yaml(config_);
   log_info("resume     from ", checkpoint_->string());
 }
 
@@ -112,7 +129,7 @@ void Trainer::check_space() const {
 
 void Trainer::save_now(bool goes_on) {
   goes_on = goes_on && !is_last_step_ && !StopSignals::received();
-  if (saved_step_ != state_.step) {
+  if (saved_step_ != state_.step || is_outdated_) {
     state_.config = to_yaml(config_);
     if (goes_on) {
       checkpoints_->save_beside(state_);
@@ -120,6 +137,7 @@ void Trainer::save_now(bool goes_on) {
       checkpoints_->save(state_);
     }
     saved_step_ = state_.step;
+    is_outdated_ = false;
   }
   if (!goes_on) checkpoints_->wait();
 }
@@ -139,7 +157,7 @@ std::optional<LoadedStep> Trainer::load_step() {
   } catch (const Error& e) {
     stop_at_error(e, {});
   } catch (const std::bad_alloc&) {
-    stop_without_memory();
+    stop_in_step();
   }
 }
 
@@ -156,9 +174,9 @@ void Trainer::begin(LoadedStep step) {
   } catch (const Error& e) {
     stop_at_error(e, step.batches);
   } catch (const std::bad_alloc&) {
-    stop_without_memory();
+    stop_in_step();
   } catch (const c10::OutOfMemoryError&) {
-    stop_without_memory();
+    stop_in_step();
   }
 }
 
@@ -182,18 +200,32 @@ void Trainer::stop_at_error(const Error& e, const std::vector<Batch>& batches) {
   fail(e.code(), what, "; the last state to go on from is step ", saved_step_, " in ", checkpoints);
 }
 
-/// The update may have begun: the state in memory is not saved.
-void Trainer::stop_without_memory() {
-  complete();
+void Trainer::stop_without_memory(const std::string& where) {
   progress_.pause();
   checkpoints_->wait();
   const std::string last = saved_step_ < 0 ? "there is no checkpoint yet"
                                            : str("go on from step ", saved_step_, " with --resume");
-  fail(Code::kRun, "step ", state_.step + 1, ": out of memory (planned ", gib_text(planned_bytes_),
+  fail(Code::kRun, where, ": out of memory (planned ", gib_text(planned_bytes_),
        "): a smaller train.batch_size (", config_.train.batch_size, ") or data.max_length (",
        config_.data.max_length,
        "), train.gradient_checkpointing: true or method: lora needs less; ",
        "finetune plan --memory names the largest setting that fits; ", last);
+}
+
+/// The update may have begun: the state in memory is not saved.
+void Trainer::stop_in_step() {
+  complete();
+  stop_without_memory(str("step ", state_.step + 1));
+}
+
+void Trainer::stop_in_evaluation() {
+  state_.owes_evaluation = true;
+  try {
+    if (state_.step > 0) save_now();
+  } catch (const std::exception&) {
+    // The memory that is missing may be wanted for this too; what is saved is told below.
+  }
+  stop_without_memory(str("evaluation after step ", state_.step));
 }
 
 }  // namespace ft

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "train/chart.h"
 #include "train/metrics.h"
 
@@ -238,9 +239,15 @@ void write_report(const fs::path& output) {
   };
   const fs::path folder = fs::absolute(output).lexically_normal();
   const fs::path title = folder.has_filename() ? folder : folder.parent_path();
-  replace_file(output / "report.html",
-               report_html(text("metrics.jsonl"), text("samples.jsonl"), text("config.yaml"),
-                           "finetune: " + title.filename().string()));
+  std::string page;
+  try {
+    page = report_html(text("metrics.jsonl"), text("samples.jsonl"), text("config.yaml"),
+                       "finetune: " + title.filename().string());
+  } catch (const Error& e) {  // a damaged line: what was trained is not less for it
+    log_warning((output / "report.html").string(), ": not written: ", e.what());
+    return;
+  }
+  replace_file(output / "report.html", page);
 }
 
 void remove_report(const fs::path& output) {

@@ -15,7 +15,7 @@ namespace ft {
 std::string report_html(std::string_view metrics, std::string_view samples, std::string_view config,
                         std::string_view title);
 
-/// Writes `output`/report.html from the files beside it.
+/// Writes `output`/report.html from the files beside it; a warning when one of them is damaged.
 void write_report(const fs::path& output);
 
 /// Removes report.html and samples.jsonl, which a run that starts anew must not show as its own.

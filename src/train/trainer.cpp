@@ -94,7 +94,7 @@ void Trainer::prepare_model() {
   model.decoder.noise_alpha = config_.train.neftune_alpha;
   if (config_.method == "full") {
     if (model.quantization)
-      fail_usage("method: full: ", model.folder.string(),
+      fail_usage("method: full: ", printable_line(model.folder.string()),
                  " is stored in 4 bits, which cannot be trained; lora or qlora is wanted, or the "
                  "base in 16 bits");
     for (Param& p : model.params.all()) p.train();
@@ -172,19 +172,15 @@ void Trainer::report_counts(const DataCounts& counts, const char* of) const {
 
 int Trainer::run() {
   const auto start = Clock::now();
-  std::optional<FolderLock> lock;
-  const auto occupy = [&] {
-    lock.emplace(output_);
-    remove_leftovers(output_);
-  };
   if (options_.resume) {
-    if (fs::exists(output_)) occupy();
+    if (is_there(output_)) occupy_output();
     find_checkpoint();
     if (!takes_new_length() && is_finished(output_)) {
       write_report(output_);  // during which it may have been killed
       log_info(output_.string(), ": this run is finished; nothing left to do");
       return 0;
     }
+    check_start();
   }
   session_ = open_session(config_, std::nullopt);
   take_inputs(fingerprints(config_));
@@ -193,10 +189,10 @@ int Trainer::run() {
   prepare_model();
   arrange_base();
   make_folders(output_);
-  if (!lock) {
-    occupy();
+  if (!lock_) {
+    occupy_output();
     // Another run may have come and gone while the model was read.
-    if (!options_.resume && !options_.overwrite) check_no_results(output_);
+    if (!options_.overwrite) check_no_results(output_);
   }
   optimizer_.emplace(session_.model->params.trainable(), config_.train,
                      static_cast<uint64_t>(config_.seed), output_);
@@ -259,8 +255,9 @@ int Trainer::loop() {
     is_last_step_ = step->is_last || begun() + 1 == config_.train.max_steps;
     begin(std::move(*step));
     const bool is_due = is_last_step_ || is_evaluation_step(begun());
-    const bool saves = is_save_step(begun()) || (is_last_step_ && !config_.save.every_steps) ||
-                       SaveRequests::take();
+    const bool is_requested = SaveRequests::take();
+    const bool saves =
+        is_requested || is_save_step(begun()) || (is_last_step_ && !config_.save.every_steps);
     const bool stands = !runs_ahead || is_due || saves || StopSignals::received();
     complete(stands ? 0 : 1);
     profiler.end_step();
@@ -354,11 +351,12 @@ bool Trainer::evaluate_now() {
       return evaluate_examples(*session_.model, eval_, config_.data.max_length, {},
                                [] { return StopSignals::received() != 0; });
     } catch (const std::bad_alloc&) {
-      stop_without_memory();
+      stop_in_evaluation();
     } catch (const c10::OutOfMemoryError&) {
-      stop_without_memory();
+      stop_in_evaluation();
     }
   }();
+  is_outdated_ |= state_.owes_evaluation && losses.is_complete;
   state_.owes_evaluation = !losses.is_complete;
   if (state_.owes_evaluation) return false;
   const double loss = losses.mean();

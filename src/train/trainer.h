@@ -5,6 +5,7 @@
 #include <chrono>
 #include <deque>
 
+#include "base/files.h"
 #include "data/loader.h"
 #include "finetune/error.h"
 #include "infer/session.h"
@@ -39,10 +40,13 @@ class Trainer {
   void plan_run();
   void report_start();
   void report_counts(const DataCounts& counts, const char* of) const;
+  void occupy_output();
   /// Reads where to go on from; with the model in place, takes that up.
   void find_checkpoint();
   /// Tells what a resumed run has changed, and whether its length is among it.
   bool takes_new_length() const;
+  /// Error (input) when a resumed run without a whole checkpoint would replace what there is.
+  void check_start() const;
   void continue_from_checkpoint();
   /// Notes fingerprints of what the run reads. Error (input) when a resumed one began with others.
   void take_inputs(const Json& now);
@@ -59,7 +63,9 @@ class Trainer {
   int64_t begun() const { return state_.step + static_cast<int64_t>(in_flight_.size()); }
   /// `batches`: of the step that failed, none when the data did.
   [[noreturn]] void stop_at_error(const Error& error, const std::vector<Batch>& batches);
-  [[noreturn]] void stop_without_memory();
+  [[noreturn]] void stop_without_memory(const std::string& where);
+  [[noreturn]] void stop_in_step();
+  [[noreturn]] void stop_in_evaluation();
   int loop();
   int end_by_signal();
   void record(const StepResult& result, double learning_rate, double seconds);
@@ -81,6 +87,7 @@ class Trainer {
   RunConfig config_;
   TrainerOptions options_;
   std::filesystem::path output_;
+  std::optional<FolderLock> lock_;  ///< of output_; goes after all that writes there
   std::optional<std::filesystem::path> checkpoint_;  ///< to resume from
   Session session_;
   std::vector<Example> eval_;
@@ -105,6 +112,7 @@ class Trainer {
   bool is_last_step_ = false;  ///< of the run: the newest one begun
   int64_t num_steps_ = 0;      ///< with several windows an estimate
   int64_t saved_step_ = -1, resumed_step_ = 0, planned_bytes_ = 0;
+  bool is_outdated_ = false;  ///< the checkpoint of saved_step_: more than steps has changed since
   double peak_rate_, run_seconds_ = 0, seconds_before_ = 0;
 };
 

@@ -49,6 +49,13 @@ INSTANTIATE_TEST_SUITE_P(
            EXPECT_EQ(::mkfifo(s.path("pipe.jsonl").c_str(), 0644), 0);
            return s.set("data.train", s.path("pipe.jsonl"));
          }},
+        {"json_data_are_a_pipe",
+         3,
+         {"pipe.json", "not a regular file"},
+         [](Scene& s) {
+           EXPECT_EQ(::mkfifo(s.path("pipe.json").c_str(), 0644), 0);
+           return s.set("data.train", s.path("pipe.json"));
+         }},
         {"model_is_a_loop_of_links",
          3,
          {"loop: "},
@@ -118,6 +125,23 @@ INSTANTIATE_TEST_SUITE_P(
          [](Scene& s) {
            return eval_to(s, {"--per-example", s.path("none/a")});
          }},
+        {"output_has_a_name_too_long",
+         5,
+         {"aaa"},
+         [](Scene& s) { return s.set("output_dir", s.path(std::string(300, 'a'))); }},
+        {"output_is_a_loop_of_links",
+         5,
+         {"loop"},
+         [](Scene& s) {
+           fs::create_symlink("loop", s.path("loop"));
+           return s.set("output_dir", s.path("loop"));
+         }},
+        {"losses_in_a_name_too_long",
+         5,
+         {"aaa"},
+         [](Scene& s) {
+           return eval_to(s, {"--per-example", s.path(std::string(300, 'a'))});
+         }},
         {"template_in_the_folder_to_be_emptied",
          2,
          {"data.chat_template"},
@@ -183,6 +207,40 @@ TEST(StandardFiles, ResultsThatCannotBeWrittenAreAnError) {
     EXPECT_NE(read_file(err).find("error: stdout: cannot be written"), std::string::npos)
         << read_file(err);
   }
+  EXPECT_EQ(shell(quoted({"--help"}) + " >/dev/full 2>'" + err + "'"), 5);
+  // It stops at the first line, not at the end of what never ends.
+  EXPECT_EQ(
+      shell("yes '{\"text\": \"a\"}' 2>/dev/null | " +
+            quoted({"tokenize", "--model", tiny_model().string()}) + " >/dev/full 2>'" + err + "'"),
+      5);
+  EXPECT_EQ(shell(quoted({"tokenize", "--model", tiny_model().string()}) + " <'" +
+                  work.path().string() + "' 2>'" + err + "'"),
+            3);
+  EXPECT_NE(read_file(err).find("error: stdin: cannot be read: "), std::string::npos)
+      << read_file(err);
+}
+
+TEST(StandardFiles, LossesMayGoToStdout) {
+  const TestFolder work;
+  const std::string data = work.file("data.jsonl", conversations(3)),
+                    out = work.file("out.jsonl", "");
+  for (const char* to : {" 2>/dev/null >", " 2>/dev/null | cat >"}) {
+    EXPECT_EQ(shell(quoted({"eval", "--model", tiny_model().string(), "--data", data, "--json",
+                            "--per-example", "/dev/stdout"}) +
+                    to + "'" + out + "'"),
+              0);
+    const auto lines = read_json_lines(out);
+    ASSERT_EQ(lines.size(), 4u) << to;
+    EXPECT_TRUE(lines[0].get("index"));
+    EXPECT_TRUE(lines[3].get("perplexity"));
+  }
+  // Another pipe of the shell's, under a name that leads to none.
+  EXPECT_EQ(shell("{ " +
+                  quoted({"eval", "--model", tiny_model().string(), "--data", data, "--per-example",
+                          "/dev/fd/9"}) +
+                  " 9>&1 >/dev/null 2>/dev/null; } | cat >'" + out + "'"),
+            0);
+  EXPECT_EQ(read_json_lines(out).size(), 3u);
 }
 
 TEST(EvalResults, AnOlderFileStaysWhereANewOneCannotBeWritten) {
@@ -200,6 +258,11 @@ TEST(EvalResults, AnOlderFileStaysWhereANewOneCannotBeWritten) {
   Args to_nothing = args;
   to_nothing.back() = "/dev/null";
   run_ok(to_nothing);
+  fs::create_symlink("new.jsonl", work / "link.jsonl");
+  Args to_link = args;
+  to_link.back() = (work / "link.jsonl").string();
+  run_ok(to_link);
+  EXPECT_EQ(read_json_lines(work / "new.jsonl").size(), 200u);
 }
 
 TEST(MergeOutput, GoesWhereALinkPoints) {
@@ -211,6 +274,10 @@ TEST(MergeOutput, GoesWhereALinkPoints) {
   run_ok({"merge", "--model", tiny_model().string(), "--adapter", (run.out() / "final").string(),
           "--output", (work / "link").string()});
   EXPECT_TRUE(fs::is_symlink(work / "link"));
+  EXPECT_TRUE(fs::exists(work / "disk/real/model.safetensors"));
+  fs::remove_all(work / "disk/real");
+  run_ok({"merge", "--model", tiny_model().string(), "--adapter", (run.out() / "final").string(),
+          "--output", (work / "link").string()});
   EXPECT_TRUE(fs::exists(work / "disk/real/model.safetensors"));
 }
 

@@ -145,6 +145,7 @@ TEST_F(Files, TwoWritersOfAFolderDoNotMix) {
     StagedFolder first(target);
     write_file(first.path() / "a", "first");
     EXPECT_THROW(StagedFolder second(target), Error);
+    remove_staging(folder);  // a run that starts in the folder beside it
     first.commit();
   }
   EXPECT_EQ(read_file(target / "a"), "first");
@@ -155,6 +156,22 @@ TEST_F(Files, TwoWritersOfAFolderDoNotMix) {
   third.commit();
   EXPECT_TRUE(list_folder(target).empty());
   EXPECT_THROW(StagedFolder(folder / "."), Error);
+}
+
+TEST_F(Files, OutputThatCannotBeLookedAtIsAnError) {
+  EXPECT_FALSE(is_there(folder / "a"));
+  fs::create_symlink("loop", folder / "loop");
+  for (const fs::path& path : {folder / std::string(300, 'a'), folder / "loop"}) {
+    try {
+      is_there(path);
+      FAIL() << path;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), Code::kOutput);
+    }
+  }
+  fs::create_symlink("c/d", folder / "b");
+  fs::create_symlink("b", folder / "a");
+  EXPECT_EQ(behind_links(folder / "a"), folder / "c/d");
 }
 
 }  // namespace

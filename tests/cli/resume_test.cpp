@@ -61,6 +61,70 @@ TEST(Resume, AFinishedRunIsLengthenedInItsOwnConfiguration) {
   EXPECT_EQ(lines_of(read_json_lines(run.out() / "metrics.jsonl"), "train").size(), 3u);
 }
 
+TEST(Resume, ALengthIsTakenUpOnce) {
+  const TestFolder work;
+  TinyRun run(work);
+  run.set("train.max_steps", "3").train();
+  run.set("train.max_steps", "2").train({"--resume"});  // has gone further
+  const Outcome again = run_ok(run.args({"--resume"}));
+  EXPECT_NE(again.err.find("nothing left to do"), std::string::npos) << again.err;
+}
+
+TEST(Resume, MorePatienceGoesOn) {
+  const TestFolder work;
+  TinyRun run(work);
+  // Nothing is learned, so the first evaluation of a trained model stays the best.
+  run.with_eval().set("eval.samples", "0").set("eval.every_steps", "1");
+  run.set("train.max_steps", "6").set("train.learning_rate", "1e-30");
+  const auto steps = [&] {
+    return lines_of(read_json_lines(run.out() / "metrics.jsonl"), "train").size();
+  };
+  run.set("eval.early_stopping_patience", "1").train();
+  EXPECT_EQ(steps(), 2u);
+  run.set("eval.early_stopping_patience", "3").train({"--resume"});
+  EXPECT_EQ(steps(), 4u);
+}
+
+TEST(Resume, WithoutAWholeCheckpointNothingIsReplaced) {
+  const TestFolder work;
+  TinyRun run(work);
+  run.set("train.max_steps", "2").set("save.every_steps", "2").train();
+  const std::string metrics = read_file(run.out() / "metrics.jsonl");
+  run.set("train.max_steps", "3");
+  const auto refused = [&] {
+    const Outcome outcome = run_finetune(run.args({"--resume"}));
+    EXPECT_EQ(outcome.status, 3) << outcome.err;
+    EXPECT_NE(outcome.err.find("checkpoints: no whole checkpoint"), std::string::npos)
+        << outcome.err;
+    EXPECT_EQ(read_file(run.out() / "metrics.jsonl"), metrics);
+  };
+  write_file(run.out() / "checkpoints/step-2/trained.safetensors", "damaged");
+  refused();
+  fs::remove_all(run.out() / "checkpoints");
+  refused();
+  fs::remove_all(run.out() / "final");  // killed before there was any
+  run.train({"--resume"});
+  run.train({"--overwrite"});
+}
+
+TEST(Resume, ADamagedLastLineIsWrittenAgain) {
+  const TestFolder work;
+  TinyRun run(work);
+  const auto whole = run.set("train.max_steps", "2").train();
+  append_file(run.out() / "metrics.jsonl", "damaged\n");
+  EXPECT_EQ(repeatable(run.train({"--resume"})), repeatable(whole));
+}
+
+TEST(Resume, AReportThatCannotBeMadeIsAWarning) {
+  const TestFolder work;
+  TinyRun run(work);
+  run.set("train.max_steps", "2").train();
+  work.file("out/samples.jsonl", "damaged\n");
+  const Outcome outcome = run_ok(run.args({"--resume"}));
+  EXPECT_NE(outcome.err.find("report.html: not written: samples.jsonl:1"), std::string::npos)
+      << outcome.err;
+}
+
 TEST(Resume, RefusesOtherWeightsUnderTheSameHeader) {
   const TestFolder work;
   TinyRun run(work);
@@ -91,7 +155,7 @@ TEST(Resume, ASignalDuringTheSamplesEndsTheRunAndTheyAreMadeAgain) {
   EXPECT_EQ(read_file(run.out() / "samples.jsonl"), read_file(work / "whole/samples.jsonl"));
 }
 
-TEST(Resume, ASaveRequestBeforeTheFirstStepIsNoHarm) {
+TEST(Resume, ASaveRequestBeforeTheFirstStepIsMet) {
   const TestFolder work;
   TinyRun run(work);
   run.set("train.max_steps", "2").set("save.every_steps", "100");
@@ -108,7 +172,7 @@ TEST(Resume, ASaveRequestBeforeTheFirstStepIsNoHarm) {
   program.kill(SIGUSR1);
   const Outcome outcome = program.wait();
   EXPECT_EQ(outcome.status, 0) << outcome.err;
-  EXPECT_TRUE(fs::exists(run.out() / "final"));
+  EXPECT_TRUE(fs::exists(run.out() / "checkpoints/step-1"));
 }
 
 TEST(Resume, GoesOnWithMoreEpochsAsIfTheyHadBeenAskedForAtFirst) {
@@ -189,18 +253,33 @@ INSTANTIATE_TEST_SUITE_P(
                            }}),
     [](const auto& change) { return std::string(change.param.name); });
 
+/// The state as another run would have left it.
+void edit_state(const fs::path& checkpoint, const std::function<void(Json&)>& edit) {
+  edit_json(checkpoint / "state.json", edit);
+  edit_json(checkpoint / "manifest.json", [&](Json& m) {
+    m.set("state.json",
+          Json::Object{{"bytes", static_cast<int64_t>(fs::file_size(checkpoint / "state.json"))},
+                       {"checksum", checksum(checkpoint / "state.json")}});
+  });
+}
+
+TEST(Resume, AnOwedEvaluationIsMadeOnce) {
+  const TestFolder work;
+  TinyRun run(work);
+  run.with_eval().set("eval.samples", "0").set("eval.every_steps", "2").set("train.max_steps", "2");
+  const auto whole = run.train();
+  const fs::path checkpoint = run.out() / "checkpoints/step-2";
+  edit_state(checkpoint, [](Json& s) { s.set("owes_evaluation", true); });
+  fs::remove_all(run.out() / "final");  // killed behind it
+  EXPECT_EQ(repeatable(run.train({"--resume"})), repeatable(whole));
+  EXPECT_FALSE(read_json(checkpoint / "state.json").get("owes_evaluation")->boolean());
+}
+
 TEST(Resume, WarnsOfAnotherNumberOfThreads) {
   const TestFolder work;
   TinyRun run(work);
   run.set("train.max_steps", "2").set("save.every_steps", "1").train();
-  // The state as another number of threads would have left it.
-  const fs::path folder = run.out() / "checkpoints/step-2";
-  edit_json(folder / "state.json", [](Json& s) { s.set("threads", 7); });
-  edit_json(folder / "manifest.json", [&](Json& m) {
-    m.set("state.json",
-          Json::Object{{"bytes", static_cast<int64_t>(fs::file_size(folder / "state.json"))},
-                       {"checksum", checksum(folder / "state.json")}});
-  });
+  edit_state(run.out() / "checkpoints/step-2", [](Json& s) { s.set("threads", 7); });
   const Outcome resumed = run_ok(run.set("train.max_steps", "3").args({"--resume"}));
   EXPECT_NE(resumed.err.find("threads: the checkpoint was made with 7, this run has 1"),
             std::string::npos)
