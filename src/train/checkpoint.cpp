@@ -238,15 +238,17 @@ void CheckpointWriter::write(const TrainState& s, const NamedTensors& trained,
   whole_.insert(target);
   prune();
 } catch (const Error& e) {
-  not_saved(s.step, e.what());
+  not_saved(e.code(), s.step, e.what());
 } catch (const fs::filesystem_error& e) {
-  not_saved(s.step, printable(e.what()));
+  not_saved(Code::kOutput, s.step, printable(e.what()));
+} catch (const std::bad_alloc&) {
+  not_saved(Code::kRun, s.step, "out of memory");
 }
 
-void CheckpointWriter::not_saved(int64_t step, const std::string& why) const {
+void CheckpointWriter::not_saved(Code code, int64_t step, const std::string& why) const {
   std::error_code unknown;
   const auto space = fs::space(output_, unknown);
-  fail(Code::kOutput, why, "; the checkpoint of step ", step, " is not saved (it needs ",
+  fail(code, why, "; the checkpoint of step ", step, " is not saved (it needs ",
        size_text(checkpoint_bytes()), ", ",
        unknown ? "?" : size_text(static_cast<int64_t>(space.available)), " are free in ",
        output_.string(), ")");

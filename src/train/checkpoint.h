@@ -62,7 +62,7 @@ class CheckpointWriter {
  private:
   void write(const TrainState& state, const NamedTensors& trained, const NamedTensors& states);
   void prune();
-  [[noreturn]] void not_saved(int64_t step, const std::string& why) const;
+  [[noreturn]] void not_saved(Code code, int64_t step, const std::string& why) const;
 
   std::filesystem::path output_, folder_;
   SaveConfig config_;

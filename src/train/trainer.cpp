@@ -210,7 +210,15 @@ int Trainer::run() {
   replace_file(output_ / "config.yaml", to_yaml(config_));
   log_info("ready      after ", duration_text(seconds_since(start)));
   const StopSignals signals;
-  return with_report(output_, [this] { return loop(); });
+  return with_report(output_, [this] {
+    try {
+      return loop();
+    } catch (const std::bad_alloc&) {  // between steps
+      stop_without_memory(str("after step ", state_.step));
+    } catch (const c10::OutOfMemoryError&) {
+      stop_without_memory(str("after step ", state_.step));
+    }
+  });
 }
 
 bool Trainer::is_estimate() const {
@@ -255,14 +263,16 @@ int Trainer::loop() {
     is_last_step_ = step->is_last || begun() + 1 == config_.train.max_steps;
     begin(std::move(*step));
     const bool is_due = is_last_step_ || is_evaluation_step(begun());
-    const bool is_requested = SaveRequests::take();
-    const bool saves =
-        is_requested || is_save_step(begun()) || (is_last_step_ && !config_.save.every_steps);
+    const bool saves = is_save_step(begun()) || (is_last_step_ && !config_.save.every_steps) ||
+                       SaveRequests::take();
     const bool stands = !runs_ahead || is_due || saves || StopSignals::received();
     complete(stands ? 0 : 1);
     profiler.end_step();
     if (is_due && !eval_.empty()) stopped_early = evaluate_now();
-    if (saves) save_now(/*goes_on=*/true);
+    if (saves) {
+      SaveRequests::take();  // what was asked for until now is met by this one
+      save_now(/*goes_on=*/true);
+    }
     if (saves_beside_ && state_.step == resumed_step_ + 1) checkpoints_->prepare();
     checkpoints_->check();
     if (StopSignals::received()) return end_by_signal();

@@ -349,6 +349,80 @@ TEST(Lock, NamesTheHolderAndGoesWithIt) {
   EXPECT_EQ(run_finetune(run.set("train.epochs", "1").args({"--overwrite"})).status, 0);
 }
 
+constexpr size_t kFewAddresses = size_t{6} << 30;
+
+/// From now on the program gets no memory to speak of beyond what it has.
+void take_memory_from(const Program& program) {
+  constexpr rlim_t kMore = 48 << 20;
+  std::istringstream sizes(read_file(str("/proc/", program.id(), "/statm")));
+  rlim_t pages = 0;
+  sizes >> pages;
+  const rlimit limit{pages * 4096 + kMore, pages * 4096 + kMore};
+  EXPECT_EQ(::prlimit(program.id(), RLIMIT_AS, &limit, nullptr), 0);
+}
+
+/// Conversations of 64,000 tokens in all, which a step or an evaluation takes at once.
+std::string long_conversations() {
+  std::string words, lines;
+  for (int i = 0; i < 4000; ++i) words += " a";
+  for (int i = 0; i < 16; ++i)
+    lines +=
+        R"({"messages": [{"role": "user", "content": "b"}, {"role": "assistant", "content": ")" +
+        words + "\"}]}\n";
+  return lines;
+}
+
+TEST(OutOfMemory, InAStepNamesWhatToLowerAndTheLastCheckpoint) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "the address sanitizer wants addresses without end";
+#endif
+  const TestFolder work;
+  TinyRun run(work);
+  work.file("train.jsonl", conversations(1600) + long_conversations());
+  run.set("data.packing", "false").set("data.shuffle", "false").set("data.max_length", "65536");
+  run.set("train.batch_size", "16").set("save.every_steps", "50");
+  Program program(run.args(), "", 0, kFewAddresses);
+  wait_for_lines(run.out() / "metrics.jsonl", 5);
+  take_memory_from(program);
+  const Outcome outcome = program.wait();
+  EXPECT_EQ(outcome.status, 4) << outcome.err;
+  for (const char* part :
+       {"error: step 101: out of memory (planned ", "GiB)", "train.batch_size (16)",
+        "data.max_length (65536)", "go on from step 100 with --resume"})
+    EXPECT_NE(outcome.err.find(part), std::string::npos) << part << " in " << outcome.err;
+  EXPECT_EQ(lines_of(run.train({"--resume"}), "train").size(), 101u);
+}
+
+TEST(OutOfMemory, InAnEvaluationKeepsTheStepsBeforeIt) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "the address sanitizer wants addresses without end";
+#endif
+  const TestFolder work;
+  TinyRun run(work);
+  work.file("train.jsonl", conversations(400));
+  work.file("eval.jsonl", long_conversations());
+  run.with_eval().set("eval.samples", "0").set("data.packing", "false");
+  run.set("data.max_length", "65536").set("save.every_steps", "1000");
+  run.set("eval.every_steps", "300").set("train.max_steps", "301");
+  const auto whole = run.output("whole").train();
+  run.output("stopped");
+  {
+    Program program(run.args());
+    wait_for_lines(run.out() / "metrics.jsonl", 5);
+    program.kill(SIGTERM);
+    EXPECT_EQ(program.wait().status, 143);
+  }
+  Program program(run.args({"--resume"}), "", 0, kFewAddresses);  // which has not evaluated before
+  wait_for_lines(run.out() / "metrics.jsonl", 50);
+  take_memory_from(program);
+  const Outcome outcome = program.wait();
+  EXPECT_EQ(outcome.status, 4) << outcome.err;
+  for (const char* part : {"error: evaluation after step 300: out of memory (planned ",
+                           "go on from step 300 with --resume"})
+    EXPECT_NE(outcome.err.find(part), std::string::npos) << part << " in " << outcome.err;
+  EXPECT_EQ(repeatable(run.train({"--resume"})), repeatable(whole));
+}
+
 TEST(MappedFiles, OneThatShrinksInUseIsNamed) {
   const TestFolder work;
   TinyRun run(work);

@@ -67,8 +67,10 @@ struct Outcome {
 /// A started program. wait() must be called once.
 class Program {
  public:
-  /// `file_limit`: no file may grow past so many bytes; stands for a full disk.
-  Program(std::vector<std::string> args, const std::string& input = "", size_t file_limit = 0) {
+  /// `file_limit`: no file may grow past so many bytes; stands for a full disk. `memory_limit`: of
+  /// addresses; below twice the machine's memory the program has no range of its own for tensors.
+  Program(std::vector<std::string> args, const std::string& input = "", size_t file_limit = 0,
+          size_t memory_limit = 0) {
     for (const char* with_threads : {"train", "eval", "generate", "merge", "inspect"})
       if (!args.empty() && args[0] == with_threads)
         args.insert(args.begin() + 1, {"--threads", "1"});
@@ -85,6 +87,10 @@ class Program {
       if (file_limit > 0) {
         const rlimit limit{file_limit, file_limit};
         ::setrlimit(RLIMIT_FSIZE, &limit);
+      }
+      if (memory_limit > 0) {
+        const rlimit limit{memory_limit, memory_limit};
+        ::setrlimit(RLIMIT_AS, &limit);
       }
       ::dup2(in, 0);
       ::dup2(out, 1);
