@@ -239,10 +239,11 @@ void write_report(const fs::path& output) {
   };
   const fs::path folder = fs::absolute(output).lexically_normal();
   const fs::path title = folder.has_filename() ? folder : folder.parent_path();
+  const std::string metrics = text("metrics.jsonl"), samples = text("samples.jsonl"),
+                    config = text("config.yaml");
   std::string page;
   try {
-    page = report_html(text("metrics.jsonl"), text("samples.jsonl"), text("config.yaml"),
-                       "finetune: " + title.filename().string());
+    page = report_html(metrics, samples, config, "finetune: " + title.filename().string());
   } catch (const Error& e) {  // a damaged line: what was trained is not less for it
     log_warning((output / "report.html").string(), ": not written: ", e.what());
     return;
