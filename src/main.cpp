@@ -81,8 +81,7 @@ int run(int argc, char** argv) {
   errno = 0;
   if ((std::fflush(stdout) != 0 || std::ferror(stdout)) && status == 0)
     return report(Code::kOutput, std::string("stdout: cannot be written") +
-                                     (errno != 0 ? ": " : "") +
-                                     (errno != 0 ? std::strerror(errno) : ""));
+                                     (errno != 0 ? str(": ", std::strerror(errno)) : ""));
   return status;
 }
 

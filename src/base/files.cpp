@@ -59,6 +59,16 @@ bool exchange(const fs::path& a, const fs::path& b) {
   return result == 0;
 }
 
+/// Locks an open file or folder; false when another one has it. What fails otherwise closes it.
+bool try_lock(int fd, const fs::path& path) {
+  if (whole_call([&] { return ::flock(fd, LOCK_EX | LOCK_NB); }) == 0) return true;
+  const int reason = errno;
+  if (reason == EWOULDBLOCK) return false;
+  ::close(fd);
+  errno = reason;
+  output_failed(path, "cannot be locked");
+}
+
 /// Reads it piece by piece: a mapping of the file would count as memory of the run.
 template <typename Take>
 void read_pieces(const fs::path& file, std::string& buffer, Take&& take) {
@@ -358,13 +368,9 @@ void StagedFolder::occupy() {
     fd_ = whole_call([&] { return ::open(staging_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
     if (fd_ < 0 && errno == ENOENT) continue;
     if (fd_ < 0) output_failed(staging_, "cannot be opened");
-    if (whole_call([&] { return ::flock(fd_, LOCK_EX | LOCK_NB); }) != 0) {
-      const int reason = errno;
+    if (!try_lock(fd_, staging_)) {
       ::close(fd_);
-      if (reason == EWOULDBLOCK)
-        fail(Code::kOutput, target_.string(), ": is being written by another finetune process");
-      errno = reason;
-      output_failed(staging_, "cannot be locked");
+      fail(Code::kOutput, target_.string(), ": is being written by another finetune process");
     }
     struct stat held {
     }, there{};
@@ -429,13 +435,7 @@ FolderLock::FolderLock(const fs::path& folder) {
   fd_ = whole_call(
       [&] { return ::open(file.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644); });
   if (fd_ < 0) output_failed(file, "cannot be opened");
-  if (whole_call([&] { return ::flock(fd_, LOCK_EX | LOCK_NB); }) != 0) {
-    const int reason = errno;
-    if (reason != EWOULDBLOCK) {
-      ::close(fd_);
-      errno = reason;
-      output_failed(file, "cannot be locked");
-    }
+  if (!try_lock(fd_, file)) {
     char holder[32] = {};
     const ssize_t n = ::pread(fd_, holder, sizeof holder - 1, 0);
     ::close(fd_);

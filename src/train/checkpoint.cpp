@@ -301,6 +301,10 @@ void load_tensors(const fs::path& folder, const std::vector<Param*>& params,
   restore(folder / "optimizer.safetensors", optimizer.state(), &optimizer);
 }
 
+bool has_checkpoints(const fs::path& checkpoints) {
+  return !numbered(checkpoints).empty();
+}
+
 std::optional<fs::path> newest_checkpoint(const fs::path& checkpoints) {
   for (const auto& [step, folder] : numbered(checkpoints)) {
     const auto what = damage(folder);

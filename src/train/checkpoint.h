@@ -80,6 +80,9 @@ TrainState load_state(const std::filesystem::path& folder);
 void load_tensors(const std::filesystem::path& folder, const std::vector<Param*>& params,
                   const Optimizer& optimizer);
 
+/// Whether there is any checkpoints/step-N, whole or not.
+bool has_checkpoints(const std::filesystem::path& checkpoints);
+
 /// The newest folder checkpoints/step-N whose manifest holds; damaged ones are passed over with a
 /// warning.
 std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& checkpoints);

@@ -47,6 +47,10 @@ std::string changed_file(const Json& before, const Json& now) {
 
 }  // namespace
 
+bool is_out_of_memory(const std::exception& e) {
+  return dynamic_cast<const std::bad_alloc*>(&e) || dynamic_cast<const c10::OutOfMemoryError*>(&e);
+}
+
 void Trainer::find_checkpoint() {
   checkpoint_ = newest_checkpoint(output_ / "checkpoints");
   if (checkpoint_) state_ = load_state(*checkpoint_);
@@ -55,10 +59,7 @@ void Trainer::find_checkpoint() {
 void Trainer::check_start() const {
   if (checkpoint_) return;
   const fs::path folder = output_ / "checkpoints";
-  const auto is_checkpoint = [](const fs::path& path) {
-    return path.filename().string().starts_with("step-");
-  };
-  if (is_there(output_ / "final") || std::ranges::any_of(list_folder(folder), is_checkpoint))
+  if (is_there(output_ / "final") || has_checkpoints(folder))
     fail_input(folder.string(),
                ": no whole checkpoint to go on from, and starting from the beginning would replace "
                "the results in ",
@@ -173,9 +174,8 @@ void Trainer::begin(LoadedStep step) {
     in_flight_.push_back({std::move(begun_step), std::move(step), rate, start});
   } catch (const Error& e) {
     stop_at_error(e, step.batches);
-  } catch (const std::bad_alloc&) {
-    stop_in_step();
-  } catch (const c10::OutOfMemoryError&) {
+  } catch (const std::exception& e) {
+    if (!is_out_of_memory(e)) throw;
     stop_in_step();
   }
 }

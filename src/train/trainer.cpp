@@ -2,8 +2,6 @@
 // recovery.cpp, what a run leaves in trainer_results.cpp.
 #include "train/trainer.h"
 
-#include <c10/util/Exception.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -213,9 +211,8 @@ int Trainer::run() {
   return with_report(output_, [this] {
     try {
       return loop();
-    } catch (const std::bad_alloc&) {  // between steps
-      stop_without_memory(str("after step ", state_.step));
-    } catch (const c10::OutOfMemoryError&) {
+    } catch (const std::exception& e) {
+      if (!is_out_of_memory(e)) throw;
       stop_without_memory(str("after step ", state_.step));
     }
   });
@@ -360,9 +357,8 @@ bool Trainer::evaluate_now() {
     try {
       return evaluate_examples(*session_.model, eval_, config_.data.max_length, {},
                                [] { return StopSignals::received() != 0; });
-    } catch (const std::bad_alloc&) {
-      stop_in_evaluation();
-    } catch (const c10::OutOfMemoryError&) {
+    } catch (const std::exception& e) {
+      if (!is_out_of_memory(e)) throw;
       stop_in_evaluation();
     }
   }();

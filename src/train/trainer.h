@@ -22,6 +22,9 @@ struct TrainerOptions {
   bool runs_ahead = false;  ///< on a CPU too
 };
 
+/// Of the host or of a device.
+bool is_out_of_memory(const std::exception& e);
+
 class Trainer {
  public:
   /// train.learning_rate is a number here.

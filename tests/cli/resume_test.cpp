@@ -5,14 +5,6 @@
 namespace ft {
 namespace {
 
-void wait_for_lines(const fs::path& metrics, long lines) {
-  for (int i = 0; i < 20000; ++i) {
-    const std::string text = fs::exists(metrics) ? read_file(metrics) : "";
-    if (std::count(text.begin(), text.end(), '\n') >= lines) return;
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-}
-
 std::vector<std::string> names_in(const fs::path& folder) {
   std::vector<std::string> names;
   for (const fs::path& path : list_folder(folder)) names.push_back(path.filename().string());
@@ -145,8 +137,7 @@ TEST(Resume, ASignalDuringTheSamplesEndsTheRunAndTheyAreMadeAgain) {
   const auto whole = run.output("whole").train();
   run.output("stopped");
   Program program(run.args());
-  for (int i = 0; i < 20000 && !fs::exists(run.out() / "final"); ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  wait_until([&] { return fs::exists(run.out() / "final"); });
   program.kill(SIGTERM);
   const Outcome stopped = program.wait();
   EXPECT_EQ(stopped.status, 143) << stopped.err;
@@ -162,13 +153,11 @@ TEST(Resume, ASaveRequestBeforeTheFirstStepIsMet) {
   Program program(run.args());
   // Bit 9 of the caught signals: SIGUSR1.
   const std::string status = str("/proc/", program.id(), "/status");
-  for (int i = 0; i < 20000; ++i) {
+  wait_until([&] {
     const std::string text = read_file(status);
     const size_t at = text.find("SigCgt:");
-    if (at != std::string::npos && std::stoull(text.substr(at + 8, 16), nullptr, 16) >> 9 & 1)
-      break;
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
+    return at != std::string::npos && std::stoull(text.substr(at + 8, 16), nullptr, 16) >> 9 & 1;
+  });
   program.kill(SIGUSR1);
   const Outcome outcome = program.wait();
   EXPECT_EQ(outcome.status, 0) << outcome.err;
@@ -406,12 +395,7 @@ TEST(OutOfMemory, InAnEvaluationKeepsTheStepsBeforeIt) {
   run.set("eval.every_steps", "300").set("train.max_steps", "301");
   const auto whole = run.output("whole").train();
   run.output("stopped");
-  {
-    Program program(run.args());
-    wait_for_lines(run.out() / "metrics.jsonl", 5);
-    program.kill(SIGTERM);
-    EXPECT_EQ(program.wait().status, 143);
-  }
+  EXPECT_EQ(interrupt(run.args(), run.out() / "metrics.jsonl", 5, SIGTERM).status, 143);
   Program program(run.args({"--resume"}), "", 0, kFewAddresses);  // which has not evaluated before
   wait_for_lines(run.out() / "metrics.jsonl", 50);
   take_memory_from(program);

@@ -69,6 +69,29 @@ class TinyRun {
   std::vector<std::pair<std::string, std::string>> settings_;
 };
 
+/// Until it holds, or for 20 s or so.
+template <typename Condition>
+void wait_until(Condition&& holds) {
+  for (int i = 0; i < 20000 && !holds(); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
+
+inline void wait_for_lines(const fs::path& metrics, long lines) {
+  wait_until([&] {
+    const std::string text = fs::exists(metrics) ? read_file(metrics) : "";
+    return std::count(text.begin(), text.end(), '\n') >= lines;
+  });
+}
+
+/// Starts the run, sends `signal` once `lines` lines are on record, waits for the end.
+inline Outcome interrupt(const std::vector<std::string>& args, const fs::path& metrics, long lines,
+                         int signal) {
+  Program program(args);
+  wait_for_lines(metrics, lines);
+  program.kill(signal);
+  return program.wait();
+}
+
 inline std::vector<Json> lines_of(const std::vector<Json>& metrics, const std::string& type) {
   std::vector<Json> found;
   for (const Json& line : metrics)

@@ -93,20 +93,6 @@ TEST(Train, ConfigYamlRepeatsTheRun) {
   EXPECT_EQ(read_file(work / "again" / weights), read_file(run.out() / weights));
 }
 
-/// Starts the run, sends `signal` once `steps` steps are on record, waits for the end.
-Outcome interrupt(const std::vector<std::string>& args, const fs::path& metrics, size_t steps,
-                  int signal) {
-  Program program(args);
-  const auto lines = [&] {
-    const std::string text = fs::exists(metrics) ? read_file(metrics) : "";
-    return static_cast<size_t>(std::count(text.begin(), text.end(), '\n'));
-  };
-  for (int i = 0; i < 20000 && lines() < steps; ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  program.kill(signal);
-  return program.wait();
-}
-
 struct Stop {
   const char* name;
   int signal, status;
@@ -316,8 +302,7 @@ TEST(Train, OneRunAtATimeInAFolder) {
   TinyRun run(work);
   run.set("data.packing", "false").set("train.epochs", "200");
   Program first(run.args());
-  for (int i = 0; i < 20000 && !fs::exists(run.out() / "metrics.jsonl"); ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  wait_until([&] { return fs::exists(run.out() / "metrics.jsonl"); });
   const Outcome second = run_finetune(run.args({"--resume"}));
   first.kill(SIGTERM);
   EXPECT_EQ(first.wait().status, 143);
